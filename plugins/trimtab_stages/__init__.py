@@ -1,0 +1,1 @@
+"""The stages that come with trimtab, each behind an entry point of the group ``trimtab``."""

@@ -1,0 +1,110 @@
+"""Count tokens offline: tiktoken, with the published tables that lie in `encodings/` beside this file."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+Encode = Callable[[str], Sequence[int]]
+
+ENCODINGS = Path(__file__).with_name("encodings")
+DEFAULT = "cl100k_base"
+# tiktoken looks for a table under the SHA-1 of the address it was published at.
+TABLES = {
+    "cl100k_base": "9b5ad71b2ce5302211f9c61530b329a4922fc6a4",
+    "o200k_base": "fb374d419588a4632f3f557e76b4b70aebbca790",
+}
+
+# tiktoken panics on about a million white space characters in a row, so no piece is longer than this.
+PIECE = 100_000
+# A cut at a line end costs no token; one is looked for in the last tenth of a piece.
+NEAR = 10
+# After a panic the pieces shrink by this factor, down to the smallest size, below which the count is estimated.
+SHRINK = 10
+SMALLEST = 1_000
+BYTES_PER_TOKEN = 4
+
+_loading = threading.Lock()
+
+
+class Tokenizer:
+    """Count the tokens of a text; the table is loaded at the first count. Safe in any thread."""
+
+    def __init__(self, name: str, encode: Encode | None = None) -> None:
+        self.name = name
+        self._encode = encode
+
+    def count(self, text: str) -> int:
+        """Say how many tokens `text` has; special tokens in it are plain text, lone surrogates count as U+FFFD."""
+        encode = self._encode or self._load()
+        return sum(_count(encode, piece, PIECE) for piece in pieces(text, PIECE))
+
+    def _load(self) -> Encode:
+        with _loading:
+            if self._encode is None:
+                # Imported here because a process that never counts should not pay for it in time or memory.
+                import tiktoken  # noqa: PLC0415
+
+                with _packaged_table(self.name):
+                    self._encode = tiktoken.get_encoding(self.name).encode_ordinary
+            return self._encode
+
+
+def tokenizer(name: str = DEFAULT) -> Tokenizer:
+    """Return the one tokenizer of that name."""
+    try:
+        return _tokenizers[name]
+    except KeyError:
+        raise ValueError(f"unknown encoding {name!r}: the known ones are {' and '.join(TABLES)}") from None
+
+
+def pieces(text: str, size: int) -> Iterator[str]:
+    """Cut a text into pieces of at most `size` characters, at a line end where one is near."""
+    start = 0
+    while len(text) - start > size:
+        end = start + size
+        end = (text.rfind("\n", end - size // NEAR, end) + 1) or end
+        yield text[start:end]
+        start = end
+    yield text[start:]
+
+
+def _count(encode: Encode, text: str, size: int) -> int:
+    try:
+        return len(encode(text))
+    except BaseException as error:
+        if not _survivable(error):
+            raise
+    smaller = size // SHRINK
+    if smaller < SMALLEST:
+        return -(-len(text.encode("utf-8", "surrogatepass")) // BYTES_PER_TOKEN)
+    return sum(_count(encode, piece, smaller) for piece in pieces(text, smaller))
+
+
+def _survivable(error: BaseException) -> bool:
+    # A Rust panic is a BaseException whose class cannot be imported; interrupts and cancellation must pass.
+    return isinstance(error, Exception) or type(error).__name__ == "PanicException"
+
+
+@contextmanager
+def _packaged_table(name: str) -> Iterator[None]:
+    """Point tiktoken's cache at the packaged tables, unless the user's own cache already holds this one."""
+    variable = "TIKTOKEN_CACHE_DIR"
+    before = os.environ.get(variable)
+    if before and Path(before, TABLES[name]).is_file():
+        yield
+        return
+    os.environ[variable] = str(ENCODINGS)
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[variable]
+        else:
+            os.environ[variable] = before
+
+
+_tokenizers = {name: Tokenizer(name) for name in TABLES}
