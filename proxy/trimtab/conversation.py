@@ -1,0 +1,219 @@
+"""What a client sent, as typed nouns over its own bytes.
+
+A `Conversation` is frozen: an edit makes a new one that shares everything else. Blocks are parsed only when a stage or
+another dialect asks for them, and only once per message, since the tables of `memo.py` find a message by its bytes.
+"""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal, Protocol, TypeVar
+
+import msgspec
+
+from trimtab.splice import Scanned, splice
+
+DialectName = Literal["chat", "messages", "responses"]
+"""The three dialects: OpenAI Chat Completions, Anthropic Messages, OpenAI Responses."""
+
+B = TypeVar("B", bound="Block")
+
+
+class Block(msgspec.Struct, frozen=True, kw_only=True):
+    """A part of a message; `raw` is its JSON as sent, empty where it is no JSON value of its own (a plain string)."""
+
+    raw: bytes = b""
+
+
+class Text(Block, frozen=True):
+    """Visible text."""
+
+    text: str
+
+
+class Image(Block, frozen=True):
+    """A picture, inline (`data` is base64) or by `url`."""
+
+    media_type: str = ""
+    data: str = ""
+    url: str = ""
+
+
+class Document(Block, frozen=True):
+    """A file, kept as sent."""
+
+    media_type: str = ""
+
+
+class Thinking(Block, frozen=True):
+    """The model's thought; `redacted` ones carry no text. A signed block may never change."""
+
+    text: str = ""
+    signature: str = ""
+    redacted: bool = False
+
+
+class ToolUse(Block, frozen=True):
+    """A call of a tool; `input` is JSON text as the model wrote it (not always valid)."""
+
+    id: str
+    name: str
+    input: bytes = b"{}"
+
+
+class ToolResult(Block, frozen=True):
+    """What a tool call gave; `id` is the call's."""
+
+    id: str
+    content: tuple[Block, ...] = ()
+    is_error: bool = False
+
+
+class Opaque(Block, frozen=True):
+    """A block of a type we do not know, shown to its own dialect only and never edited."""
+
+    kind: str = ""
+
+
+class Codec(Protocol):
+    """What a message needs of its dialect."""
+
+    @property
+    def name(self) -> DialectName:
+        """The dialect's name."""
+
+    def blocks(self, raw: bytes) -> tuple[Block, ...]:
+        """The blocks of one message."""
+
+    def with_blocks(self, raw: bytes, blocks: Sequence[Block]) -> bytes:
+        """The message with other blocks; blocks kept as they were and unknown members stay byte for byte."""
+
+
+class Message:
+    """One message: its dialect, role and bytes; blocks and digest are computed once."""
+
+    __slots__ = ("_blocks", "_digest", "codec", "notes", "raw", "role")
+
+    def __init__(self, codec: Codec, role: str, raw: bytes) -> None:
+        self.codec = codec
+        self.role = role
+        self.raw = raw
+        self.notes: dict[str, Any] = {}
+        """What stages derived from this very message and may find again; never part of its meaning."""
+        self._blocks: tuple[Block, ...] | None = None
+        self._digest: bytes | None = None
+
+    @property
+    def blocks(self) -> tuple[Block, ...]:
+        """The parts of the message in order; BadRequest where they cannot be read."""
+        if self._blocks is None:
+            self._blocks = self.codec.blocks(self.raw)
+        return self._blocks
+
+    @property
+    def digest(self) -> bytes:
+        """16 bytes of SHA-256 of the message's bytes."""
+        if self._digest is None:
+            self._digest = hashlib.sha256(self.raw).digest()[:16]
+        return self._digest
+
+    def with_blocks(self, blocks: Sequence[Block]) -> "Message":
+        """This message with other blocks; an unchanged block keeps its bytes."""
+        return Message(self.codec, self.role, self.codec.with_blocks(self.raw, blocks))
+
+    def has(self, kind: type[B]) -> bool:
+        """Whether a block of `kind` is in it, in tool results too."""
+        key = f"has:{kind.__name__}"
+        found = self.notes.get(key)
+        if found is None:
+            found = self.notes[key] = _has(self.blocks, kind)
+        return bool(found)
+
+    def __repr__(self) -> str:
+        return f"Message({self.codec.name}, {self.role}, {len(self.raw)} bytes)"
+
+
+def _has(blocks: Sequence[Block], kind: type[Block]) -> bool:
+    return any(
+        isinstance(block, kind) or (isinstance(block, ToolResult) and _has(block.content, kind)) for block in blocks
+    )
+
+
+class Tool(msgspec.Struct, frozen=True):
+    """A tool on offer, as sent."""
+
+    name: str
+    raw: bytes
+
+
+class Head:
+    """The members of a request outside its messages, and the changes stages made to them."""
+
+    __slots__ = ("_values", "changes", "scanned")
+
+    def __init__(self, scanned: Scanned, changes: Mapping[str, bytes | None] | None = None) -> None:
+        self.scanned = scanned
+        self.changes: dict[str, bytes | None] = dict(changes or {})
+        self._values: dict[str, Any] = {}
+
+    def raw(self, name: str) -> bytes | None:
+        """The JSON of a member as it would leave, None where it is absent."""
+        return self.changes[name] if name in self.changes else self.scanned.value(name)
+
+    def get(self, name: str) -> Any:
+        """The decoded value of a member, None where it is absent or null."""
+        if name not in self._values:
+            raw = self.raw(name)
+            self._values[name] = None if raw is None else msgspec.json.decode(raw)
+        return self._values[name]
+
+    def __contains__(self, name: object) -> bool:
+        return isinstance(name, str) and self.raw(name) is not None
+
+    def having(self, name: str, raw: bytes | None) -> "Head":
+        """A head in which the member has this JSON, or is gone (None)."""
+        return Head(self.scanned, {**self.changes, name: raw})
+
+
+class Conversation(msgspec.Struct, frozen=True):
+    """A request: its head, system blocks (of a dialect that keeps them apart), tools on offer, and messages."""
+
+    dialect: DialectName
+    head: Head
+    messages: tuple[Message, ...]
+    system: tuple[Block, ...] = ()
+    tools: tuple[Tool, ...] = ()
+
+    @property
+    def model(self) -> str:
+        """The model the request names."""
+        return str(self.head.get("model") or "")
+
+    @property
+    def stream(self) -> bool:
+        """Whether the client wants the reply as a stream."""
+        return self.head.get("stream") is True
+
+    @property
+    def mended(self) -> int:
+        """How many lone surrogates were replaced so that the body could be read."""
+        return self.head.scanned.mended
+
+    def has(self, kind: type[Block]) -> bool:
+        """Whether any message holds a block of `kind`."""
+        return any(message.has(kind) for message in self.messages)
+
+    def with_message(self, index: int, message: Message | None) -> "Conversation":
+        """The conversation with one message replaced, or removed (None)."""
+        new = self.messages[:index] + (() if message is None else (message,)) + self.messages[index + 1 :]
+        return msgspec.structs.replace(self, messages=new)
+
+    def with_member(self, name: str, raw: bytes | None) -> "Conversation":
+        """The conversation with one member of its head replaced, added or removed (None)."""
+        return msgspec.structs.replace(self, head=self.head.having(name, raw))
+
+    def render(self) -> bytes:
+        """The body as it leaves in its own dialect: the bytes that came, with the changed spans replaced."""
+        items = {}
+        if "messages" in self.head.scanned.items:
+            items["messages"] = [message.raw for message in self.messages]
+        return splice(self.head.scanned, self.head.changes, items)

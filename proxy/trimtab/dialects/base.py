@@ -1,0 +1,172 @@
+"""What a dialect can do, sans-I/O: bytes in, nouns and events out, and the way back."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Sequence
+from typing import ClassVar, NamedTuple
+
+import msgspec
+
+from trimtab.conversation import Block, Conversation, DialectName, Head, Message, Tool
+from trimtab.errors import BadRequest, ProxyError
+from trimtab.events import Event
+from trimtab.memo import MessageTable
+from trimtab.splice import Scanned, decode, scan
+
+Wanted = Callable[[type[Event]], bool]
+
+
+class Rendered(NamedTuple):
+    """An answer in a dialect's own form."""
+
+    status: int
+    headers: dict[str, str]
+    body: bytes
+
+
+class Prompt(msgspec.Struct, frozen=True, kw_only=True):
+    """A request of our own: one system text and one user turn, for `ask`."""
+
+    system: str = ""
+    content: tuple[Block, ...]
+    max_tokens: int = 4096
+    temperature: float | None = None
+
+
+class Decoder(ABC):
+    """Turns the frames of one upstream stream into events, in order.
+
+    `wanted` says which types anybody asked for. Types nobody wants may be left out (the frame passes as bytes), yet
+    `Started`, `Finished` and `Failed` are always decoded, since the core needs them.
+    """
+
+    complete: bool = False
+    """Whether the upstream has ended its reply by its own words: only then may the client see an end."""
+    closed: bool = False
+    """Whether the frame just decoded was the upstream's last word; what follows it is not for the client."""
+
+    @abstractmethod
+    def decode(self, frame: bytes) -> Sequence[Event]:
+        """The events of one whole SSE frame; none when nobody wants what it holds."""
+
+    def finish(self) -> Sequence[Event]:
+        """The events held back until the end of the stream."""
+        return ()
+
+
+class Encoder(ABC):
+    """Turns events into the frames of one client stream, in order."""
+
+    @abstractmethod
+    def encode(self, events: Iterable[Event]) -> bytes:
+        """The frames for some events; empty when they show nothing in this dialect."""
+
+
+class Dialect(ABC):
+    """One of the three dialects: a stateless object; state of a stream lives in its decoder and encoder."""
+
+    name: ClassVar[DialectName]
+    arrays: ClassVar[tuple[str, ...]]
+    """Members that are cut along their items; "?" marks one that may be a string."""
+    reads: ClassVar[frozenset[str]]
+    """Members whose meaning we use: to send one of them twice is an error."""
+    ping: ClassVar[bytes]
+    """A frame that says nothing and keeps the connection alive."""
+
+    def parse(self, body: bytes, table: MessageTable) -> Conversation:
+        """Read a request body. Raises BadRequest, naming the place, when it cannot be understood."""
+        scanned = scan(body, self.arrays)
+        self._refuse_repeats(scanned)
+        self._refuse_bad_text(scanned)
+        head = Head(scanned)
+        model = head.get("model")
+        if not isinstance(model, str) or not model:
+            raise BadRequest("the member 'model' is missing or no string: name a model", param="model")
+        if "messages" not in scanned.items:
+            raise BadRequest("the member 'messages' is missing: send a list of messages", param="messages")
+        messages = table.find(self, scanned.items["messages"].raws, self._message)
+        tools = tuple(self.tool(raw) for raw in scanned.items["tools"].raws) if "tools" in scanned.items else ()
+        return Conversation(self.name, head, messages, self.system(head), tools)
+
+    def _refuse_repeats(self, scanned: Scanned) -> None:
+        for name in sorted(scanned.repeated & self.reads):
+            raise BadRequest(f"the member '{name}' occurs twice: send it once", param=name)
+
+    def _refuse_bad_text(self, scanned: Scanned) -> None:
+        """New messages are checked one by one; here goes what stands around them."""
+        span = scanned.members.get("messages", (0, 0))
+        for part in (scanned.raw[: span[0]], scanned.raw[span[1] :]):
+            if not part.isascii():
+                _check_utf8(part, "the body")
+
+    def _message(self, index: int, raw: bytes) -> Message:
+        place = f"messages[{index}]"
+        _check_utf8(raw, place)
+        role = decode(raw, _Roled, place).role
+        return Message(self, role, raw)
+
+    @abstractmethod
+    def blocks(self, raw: bytes) -> tuple[Block, ...]:
+        """The blocks of one message; unknown ones are Opaque. BadRequest when it has no readable form."""
+
+    @abstractmethod
+    def with_blocks(self, raw: bytes, blocks: Sequence[Block]) -> bytes:
+        """The message `raw` with other blocks: blocks with `raw` bytes keep them, unknown members stay as they are."""
+
+    @abstractmethod
+    def system(self, head: Head) -> tuple[Block, ...]:
+        """System blocks that stand outside the messages."""
+
+    @abstractmethod
+    def tool(self, raw: bytes) -> Tool:
+        """A tool on offer."""
+
+    @abstractmethod
+    def compose(self, model: str, prompt: Prompt) -> bytes:
+        """A non-streaming request body of our own."""
+
+    @abstractmethod
+    def decoder(self, wanted: Wanted) -> Decoder:
+        """A decoder for one upstream stream."""
+
+    @abstractmethod
+    def encoder(self, model: str, *, usage: bool) -> Encoder:
+        """An encoder for one client stream; `model` is the client's name for it, `usage` whether it asked for usage."""
+
+    @abstractmethod
+    def unfold(self, body: bytes) -> list[Event]:
+        """The events of a non-streaming reply. Raises UpstreamError when it is none."""
+
+    @abstractmethod
+    def fold(self, events: Iterable[Event], model: str) -> bytes:
+        """The non-streaming reply for a whole sequence of events."""
+
+    @abstractmethod
+    def patch(self, raw: bytes, before: Sequence[Event], after: Sequence[Event]) -> bytes | None:
+        """A frame or body with changed events written into it, all else as it was; None when that cannot be."""
+
+    def rename(self, raw: bytes, model: str) -> bytes:
+        """An upstream's frame or reply body with the client's name for the model, where it names one."""
+        return raw
+
+    @abstractmethod
+    def error(self, error: ProxyError, request_id: str) -> Rendered:
+        """The answer for a failure before the first byte."""
+
+    @abstractmethod
+    def error_frame(self, error: ProxyError, request_id: str) -> bytes:
+        """The frame for a failure inside a stream; no end of the stream follows it."""
+
+    @abstractmethod
+    def count(self, tokens: int) -> bytes:
+        """The answer to a request to count tokens."""
+
+
+class _Roled(msgspec.Struct):
+    role: str
+
+
+def _check_utf8(part: bytes, place: str) -> None:
+    try:
+        part.decode()
+    except UnicodeDecodeError as error:
+        raise BadRequest(f"{place} is not valid UTF-8 at its byte {error.start}: send UTF-8") from None

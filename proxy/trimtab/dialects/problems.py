@@ -1,0 +1,180 @@
+"""Failures in the words of each dialect (protocol.md 2.7 as data), and an upstream's words back into causes."""
+
+import re
+from typing import Any, NamedTuple
+
+import msgspec
+
+from trimtab.errors import Cause, ProxyError, UpstreamError
+
+
+class Problem(NamedTuple):
+    """How a cause looks: status and type for messages; status, type and code for chat; whether to try again."""
+
+    messages_status: int
+    messages_type: str
+    chat_status: int
+    chat_type: str
+    chat_code: str | None
+    retry: bool = False
+
+
+PROBLEMS = {
+    Cause.MALFORMED: Problem(400, "invalid_request_error", 400, "invalid_request_error", None),
+    Cause.AUTHENTICATION: Problem(401, "authentication_error", 401, "invalid_request_error", "invalid_api_key"),
+    Cause.BILLING: Problem(402, "billing_error", 429, "insufficient_quota", "insufficient_quota"),
+    Cause.PERMISSION: Problem(403, "permission_error", 403, "invalid_request_error", "model_not_allowed"),
+    Cause.NOT_FOUND: Problem(404, "not_found_error", 404, "invalid_request_error", "model_not_found"),
+    Cause.METHOD: Problem(405, "invalid_request_error", 405, "invalid_request_error", "method_not_allowed"),
+    Cause.TOO_LARGE: Problem(413, "request_too_large", 413, "invalid_request_error", "request_too_large"),
+    Cause.OVERFLOW: Problem(400, "invalid_request_error", 400, "invalid_request_error", "context_length_exceeded"),
+    Cause.RATE_LIMIT: Problem(429, "rate_limit_error", 429, "rate_limit_error", "rate_limit_exceeded", retry=True),
+    # A quota comes back in hours: a client that retries at once only burns its attempts.
+    Cause.QUOTA: Problem(429, "rate_limit_error", 429, "insufficient_quota", "insufficient_quota"),
+    Cause.OVERLOADED: Problem(529, "overloaded_error", 503, "server_error", "server_overloaded", retry=True),
+    Cause.UPSTREAM: Problem(500, "api_error", 502, "server_error", "upstream_error", retry=True),
+    Cause.TIMEOUT: Problem(504, "timeout_error", 504, "server_error", "timeout", retry=True),
+    Cause.UNSUPPORTED: Problem(501, "api_error", 501, "invalid_request_error", "unsupported"),
+    # A stage that fails does so again for the same request.
+    Cause.INTERNAL: Problem(500, "api_error", 500, "server_error", "internal_error"),
+}
+
+_CAUSES = {
+    "authentication_error": Cause.AUTHENTICATION,
+    "invalid_api_key": Cause.AUTHENTICATION,
+    "billing_error": Cause.BILLING,
+    "permission_error": Cause.PERMISSION,
+    "model_not_allowed": Cause.PERMISSION,
+    "not_found_error": Cause.NOT_FOUND,
+    "model_not_found": Cause.NOT_FOUND,
+    "request_too_large": Cause.TOO_LARGE,
+    "context_length_exceeded": Cause.OVERFLOW,
+    "exceed_context_size_error": Cause.OVERFLOW,
+    "model_context_window_exceeded": Cause.OVERFLOW,
+    "rate_limit_error": Cause.RATE_LIMIT,
+    "rate_limit_exceeded": Cause.RATE_LIMIT,
+    "insufficient_quota": Cause.QUOTA,
+    "overloaded_error": Cause.OVERLOADED,
+    "server_overloaded": Cause.OVERLOADED,
+    "timeout_error": Cause.TIMEOUT,
+    "timeout": Cause.TIMEOUT,
+    # z.ai's numbers (protocol.md 1.6).
+    **dict.fromkeys(("1000", "1001", "1002", "1003", "1004", "1100"), Cause.AUTHENTICATION),
+    **dict.fromkeys(("1110", "1111", "1112", "1121", "1220", "1311", "1313", "1314", "1315"), Cause.PERMISSION),
+    **dict.fromkeys(("1113", "1309"), Cause.BILLING),
+    **dict.fromkeys(("1211", "1221", "1222"), Cause.NOT_FOUND),
+    **dict.fromkeys(("1210", "1212", "1213", "1214", "1215", "1231", "1300", "1301"), Cause.MALFORMED),
+    "1261": Cause.OVERFLOW,
+    **dict.fromkeys(("1302", "1303"), Cause.RATE_LIMIT),
+    **dict.fromkeys(
+        ("1304", "1308", "1310", "1316", "1317", "1318", "1319", "1320", "1321"),
+        Cause.QUOTA,
+    ),
+    **dict.fromkeys(("1305", "1312"), Cause.OVERLOADED),
+    # Last, for a type says less than a code.
+    "invalid_request_error": Cause.MALFORMED,
+    "api_error": Cause.UPSTREAM,
+    "server_error": Cause.UPSTREAM,
+}
+
+_OVERFLOWS = (
+    "prompt is too long",
+    "prompt exceeds max length",
+    "maximum context length",
+    "more than max tokens allowed",
+)
+_KEY = re.compile(r"\b(?:sk-[\w*.-]{4,}|[0-9a-f]{32}\.\w{8,})|(?<=Bearer )\S+")
+_SHOWN = 2000
+
+
+class Complaint(NamedTuple):
+    """What an upstream says went wrong."""
+
+    message: str
+    cause: Cause
+    native: str
+
+
+def complaint(error: Any) -> Complaint:
+    """Read the `error` member of an upstream's answer, of whatever form."""
+    if not isinstance(error, dict):
+        return Complaint(hide(str(error))[:_SHOWN], Cause.UPSTREAM, "")
+    message = next((text for name in ("message", "msg", "detail") if isinstance(text := error.get(name), str)), "")
+    words = [str(error[name]) for name in ("code", "type") if isinstance(error.get(name), str | int)]
+    cause = next((_CAUSES[word] for word in words if word in _CAUSES), Cause.UPSTREAM)
+    if any(text in message.lower() for text in _OVERFLOWS):
+        cause = Cause.OVERFLOW
+    native = words[0] if words else ""
+    return Complaint(hide(message or native or "the upstream gave no reason")[:_SHOWN], cause, native)
+
+
+def cause_of(body: bytes) -> Cause | None:
+    """The cause that an upstream's error body names by its own words, None where it names none."""
+    found = _json(body)
+    if not isinstance(found, dict):
+        return None
+    error = found.get("error", found)
+    named = complaint(error)
+    known = named.cause is not Cause.UPSTREAM or (isinstance(error, dict) and str(error.get("type")) in _CAUSES)
+    return named.cause if known else None
+
+
+def hide(text: str) -> str:
+    """Text without what looks like a key: some upstreams quote the one they refuse."""
+    return _KEY.sub("***", text)
+
+
+def message(error: ProxyError) -> str:
+    """What the client reads: our own words, or the upstream's inside them."""
+    if not isinstance(error, UpstreamError) or error.body is None or error.cause is Cause.OVERFLOW:
+        return hide(error.message)
+    found = _json(error.body)
+    if not isinstance(found, dict):
+        kind = (error.content_type or "no content type").partition(";")[0]
+        return f"the upstream answered {error.status} with {kind}"
+    theirs = complaint(found.get("error", found))
+    # z.ai's numbers say more than their texts; shorter ones only repeat the status.
+    code = f" (upstream code {theirs.native})" if theirs.native.isdecimal() and len(theirs.native) > 3 else ""
+    return theirs.message + code
+
+
+def retried(error: ProxyError) -> dict[str, str]:
+    """The headers of an error answer that no dialect owns."""
+    again = "true" if PROBLEMS[error.cause].retry else "false"
+    return {"content-type": "application/json", "x-should-retry": again, **error.headers}
+
+
+def own_form(error: ProxyError, outer: bool) -> bytes | None:
+    """The upstream's body where it has the dialect's own shape, keys hidden; `outer` asks for `"type":"error"`.
+
+    An overflow is always told in our words, since clients act on their exact text.
+    """
+    if not isinstance(error, UpstreamError) or error.body is None or error.status is None:
+        return None
+    found = _json(error.body)
+    if error.cause is Cause.OVERFLOW or not isinstance(found, dict) or (found.get("type") == "error") is not outer:
+        return None
+    inner = found.get("error")
+    shaped = isinstance(inner, dict) and isinstance(inner.get("message"), str) and isinstance(inner.get("type"), str)
+    return hide(error.body.decode()).encode() if shaped else None
+
+
+def one_line(body: bytes) -> bytes:
+    """JSON without white space between its tokens, fit for one data line."""
+    return msgspec.json.format(body, indent=-1)
+
+
+def _json(body: bytes) -> Any:
+    try:
+        return msgspec.json.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None
+
+
+def no_reply(body: bytes) -> UpstreamError:
+    """The failure behind a body that should be a reply: the error it tells, or that it is none."""
+    found = _json(body)
+    if isinstance(found, dict) and found.get("error") is not None:
+        told = complaint(found["error"])
+        return UpstreamError(told.message, cause=told.cause)
+    return UpstreamError("the upstream's answer is no reply of its dialect")

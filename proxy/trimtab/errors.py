@@ -1,0 +1,112 @@
+"""What can go wrong, as one tree.
+
+    ProxyError            cause, message, headers; rendered once, at the edge, in the client's dialect
+      ConfigError         start only: a setting cannot work
+      BadRequest          the client's fault: what it sent cannot be read or served
+      Refused             a stage says no
+      StageFailed         ours: a stage raised or broke an invariant
+      UpstreamError       theirs: status and body of the upstream pass through
+        UpstreamTimeout   theirs: nothing came in time
+
+A message names place, reason and remedy, and never holds a key or a prompt.
+"""
+
+from collections.abc import Mapping
+from enum import StrEnum
+
+
+class Cause(StrEnum):
+    """Why a request failed, in words of no dialect; each dialect has its own status and type for it."""
+
+    MALFORMED = "malformed"
+    AUTHENTICATION = "authentication"
+    BILLING = "billing"
+    PERMISSION = "permission"
+    NOT_FOUND = "not_found"
+    METHOD = "method"
+    TOO_LARGE = "too_large"
+    OVERFLOW = "overflow"
+    RATE_LIMIT = "rate_limit"
+    QUOTA = "quota"
+    OVERLOADED = "overloaded"
+    UPSTREAM = "upstream"
+    TIMEOUT = "timeout"
+    UNSUPPORTED = "unsupported"
+    INTERNAL = "internal"
+
+
+class ProxyError(Exception):
+    """A failure the client is told about; `headers` go into the answer as they are."""
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        cause: Cause = Cause.INTERNAL,
+        param: str | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.message = message
+        self.cause = cause
+        self.param = param
+        self.headers = dict(headers or {})
+
+
+class ConfigError(ProxyError):
+    """One or more settings cannot work; `problems` lists them all, each with place, reason and remedy."""
+
+    def __init__(self, *problems: str) -> None:
+        super().__init__("\n".join(problems))
+        self.problems = problems
+
+
+class BadRequest(ProxyError):
+    """What the client sent cannot be read or served."""
+
+    def __init__(self, message: str, *, cause: Cause = Cause.MALFORMED, param: str | None = None) -> None:
+        super().__init__(message, cause=cause, param=param)
+
+
+class Refused(ProxyError):
+    """A stage says no: a missing key, a limit reached."""
+
+    def __init__(
+        self, message: str, *, cause: Cause = Cause.PERMISSION, headers: Mapping[str, str] | None = None
+    ) -> None:
+        super().__init__(message, cause=cause, headers=headers)
+
+
+class StageFailed(ProxyError):
+    """A stage raised or broke an invariant of the conversation."""
+
+    def __init__(self, stage: str, reason: str) -> None:
+        super().__init__(f"stage '{stage}' failed: {reason}", cause=Cause.INTERNAL)
+        self.stage = stage
+        self.reason = reason
+
+
+class UpstreamError(ProxyError):
+    """The upstream refused or broke off; `status` and `body` are its own where it gave them."""
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        cause: Cause = Cause.UPSTREAM,
+        status: int | None = None,
+        body: bytes | None = None,
+        content_type: str | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        super().__init__(message, cause=cause, headers=headers)
+        self.status = status
+        self.body = body
+        self.content_type = content_type
+
+
+class UpstreamTimeout(UpstreamError):
+    """The upstream did not connect, answer or go on in time."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, cause=Cause.TIMEOUT)

@@ -1,0 +1,145 @@
+"""The two tables that make a turn cost its new messages only."""
+
+import random
+from collections.abc import Sequence
+
+from trimtab.conversation import Block, DialectName, Message
+from trimtab.memo import FactTable, MessageTable, weight
+
+
+class Codec:
+    """A dialect in which nothing has blocks."""
+
+    name: DialectName = "chat"
+
+    def blocks(self, raw: bytes) -> tuple[Block, ...]:
+        return ()
+
+    def with_blocks(self, raw: bytes, blocks: Sequence[Block]) -> bytes:
+        return raw
+
+
+CODEC = Codec()
+SIZE = 1000
+
+
+def make(index: int, raw: bytes) -> Message:
+    return Message(CODEC, "user", raw)
+
+
+def session(number: int, length: int = 10) -> list[bytes]:
+    """The messages of one conversation, each of SIZE bytes."""
+    return [f"{number}/{index}".encode().ljust(SIZE) for index in range(length)]
+
+
+def room(messages: int) -> int:
+    return messages * weight(b" " * SIZE)
+
+
+def test_a_turn_costs_its_new_messages() -> None:
+    table = MessageTable(room(100))
+    first = table.find(CODEC, session(1, 5), make)
+    again = table.find(CODEC, session(1, 7), make)
+    assert all(a is b for a, b in zip(first, again, strict=False))
+    assert (table.hits, table.misses, len(table)) == (5, 7, 7)
+    assert table.bytes == room(7)
+
+
+def test_a_message_twice_in_a_conversation_is_held_once() -> None:
+    table = MessageTable(room(100))
+    found = table.find(CODEC, [b"a", b"b", b"a"], make)
+    assert found[0] is found[2]
+    assert len(table) == 2
+
+
+def test_whole_conversations_go_least_recently_used_first() -> None:
+    table = MessageTable(room(30))
+    for number in (1, 2, 3):
+        table.find(CODEC, session(number), make)
+    table.find(CODEC, session(1), make)
+    table.find(CODEC, session(4), make)
+    assert len(table) == 30
+    table.misses = 0
+    table.find(CODEC, session(1), make)
+    table.find(CODEC, session(3), make)
+    assert table.misses == 0
+    table.find(CODEC, session(2), make)
+    assert table.misses == 10
+
+
+def test_a_message_belongs_to_the_conversation_that_used_it_last() -> None:
+    table = MessageTable(room(12))
+    shared = [b"shared".ljust(SIZE)]
+    table.find(CODEC, session(1, 3) + shared, make)
+    table.find(CODEC, session(2, 3) + shared, make)
+    table.find(CODEC, session(3, 6), make)
+    assert len(table) == 10
+    table.misses = 0
+    table.find(CODEC, session(2, 3) + shared, make)
+    assert table.misses == 0
+
+
+def test_a_conversation_larger_than_the_table_is_still_served() -> None:
+    table = MessageTable(room(3))
+    assert len(table.find(CODEC, session(1), make)) == 10
+    assert (len(table), table.bytes) == (0, 0)
+
+
+def test_dialects_do_not_mix() -> None:
+    class Other(Codec):
+        name: DialectName = "messages"
+
+    table = MessageTable(room(10))
+    one, two = table.find(CODEC, [b"{}"], make), table.find(Other(), [b"{}"], make)
+    assert one[0] is not two[0]
+
+
+def test_what_is_stored_is_a_copy() -> None:
+    table = MessageTable(room(10))
+    body = b"x" * 10_000
+    found = table.find(CODEC, [body[:100]], make)
+    assert type(found[0].raw) is bytes
+
+
+def misses(sessions: int, fitting: int) -> float:
+    """The share of messages made anew, with sessions taking their turns in random order."""
+    table = MessageTable(room(fitting * 10))
+    order = random.Random(7)
+    for number in range(sessions):
+        table.find(CODEC, session(number), make)
+    table.hits = table.misses = 0
+    for _ in range(600):
+        table.find(CODEC, session(order.randrange(sessions)), make)
+    return table.misses / (table.hits + table.misses)
+
+
+def test_more_sessions_than_fit_cost_more_by_and_by() -> None:
+    shares = [misses(sessions, 20) for sessions in (20, 24, 30, 40, 60)]
+    assert shares[0] == 0
+    assert shares == sorted(shares)
+    # With random order the share that misses is the share that does not fit: no cliff.
+    for sessions, share in zip((24, 30, 40, 60), shares[1:], strict=True):
+        assert abs(share - (1 - 20 / sessions)) < 0.08
+
+
+def test_facts_outlive_the_messages_so_that_nothing_is_counted_twice() -> None:
+    table, facts = MessageTable(room(200)), FactTable[int](10_000)
+    counted = 0
+    order = random.Random(7)
+    for _ in range(300):
+        for message in table.find(CODEC, session(order.randrange(60)), make):
+            if facts.get(message.digest) is None:
+                counted += 1
+                facts.put(message.digest, len(message.raw))
+    assert counted == len(facts) == 600
+    assert table.misses > 1000
+
+
+def test_facts_are_bounded_least_recently_used_first() -> None:
+    facts = FactTable[int](2)
+    facts.put(b"a", 1)
+    facts.put(b"b", 2)
+    assert facts.get(b"a") == 1
+    facts.put(b"c", 3)
+    assert (facts.get(b"a"), facts.get(b"b"), facts.get(b"c")) == (1, None, 3)
+    assert len(facts) == 2
