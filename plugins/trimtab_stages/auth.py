@@ -1,0 +1,228 @@
+"""Who may use the proxy, and which key goes upstream. It never fails open: what no rule allows is refused."""
+
+import hmac
+import os
+from collections import OrderedDict, deque
+from collections.abc import Mapping
+from functools import lru_cache
+from hashlib import sha256
+from ipaddress import IPv6Address, ip_address
+from math import ceil
+
+from loguru import logger
+
+from trimtab.api import (
+    Cause,
+    Clock,
+    ConfigError,
+    Credentials,
+    Exchange,
+    Incoming,
+    Refused,
+    Reply,
+    Services,
+    Stage,
+    StageOptions,
+    hookimpl,
+    replace,
+)
+from trimtab_stages.auth_key import own_key
+
+PROXIED = ("x-forwarded-for", "forwarded", "x-real-ip")
+"""Headers of a reverse proxy; behind one everybody seems to come from this machine."""
+HOW = "send it as `Authorization: Bearer ...` or `x-api-key`"
+MINUTE = 60.0
+
+
+class AuthOptions(StageOptions, frozen=True, kw_only=True):
+    """Options of auth; their text shows which keys are set, never a key."""
+
+    server_key: str | None = None
+    """The key the proxy has for its upstreams."""
+    forward_client_key: bool = True
+    """Whether a client's own upstream key is passed on."""
+    client_keys: tuple[str, ...] = ()
+    """Keys that clients must present to the proxy itself."""
+    open: bool = False
+    """Whether the server key is lent to everybody who can reach the proxy."""
+    per_minute: int = 0
+    """Model requests a client may make in any minute; 0 is no limit."""
+
+    def __post_init__(self) -> None:
+        if self.per_minute < 0:
+            raise ValueError("per-minute must be 0 (no limit) or more")
+        if not all(key.strip() for key in self.client_keys):
+            raise ValueError("client-keys holds an empty key: delete it")
+
+    def __repr__(self) -> str:
+        return (
+            f"AuthOptions(server_key={'set' if self.server_key else 'none'}, "
+            f"forward_client_key={self.forward_client_key}, client_keys={len(self.client_keys)}, "
+            f"open={self.open}, per_minute={self.per_minute})"
+        )
+
+
+class Auth(Stage[AuthOptions]):
+    """Checks the client's key and puts the Credentials."""
+
+    name = "auth"
+    Options = AuthOptions
+    provides = frozenset({Credentials})
+    operations = frozenset({"generate", "count", "inspect"})
+
+    def __init__(self, options: AuthOptions, label: str | None = None) -> None:
+        # Client keys stay here as hashes only: what is not kept cannot leak.
+        server_key = (options.server_key or "").strip() or None
+        super().__init__(replace(options, client_keys=(), server_key=server_key), label)
+        self._hashes = tuple(_digest(key.strip()) for key in options.client_keys)
+        self._lends = server_key is not None
+        self._help = f"this proxy wants one of its client keys (auth.client-keys): {HOW}"
+        self._window: Window | None = None
+
+    @hookimpl
+    async def start(self, services: Services) -> None:
+        """Check that a key can be had at all; make a client key where strangers could use the server's."""
+        options = self.options
+        self._lends = self._lends or any(row.key for row in services.models.upstreams.values())
+        if not self._lends and not options.forward_client_key:
+            raise ConfigError(
+                "auth.forward-client-key is false and there is no server key: set auth.server-key (SERVER_API_KEY), "
+                "or `key` in the table of an upstream"
+            )
+        if options.open and self._hashes:
+            logger.warning("auth.open has no effect beside auth.client-keys: delete one of them")
+        if options.per_minute:
+            self._window = Window(options.per_minute, services.clock)
+        if self._lends and not (services.loopback or self._hashes or options.open):
+            self._guard(services.directory)
+
+    def _guard(self, directory: str) -> None:
+        path = os.path.join(directory, "client-key")
+        self._hashes = (_digest(own_key(path)),)
+        self._help = (
+            f"this proxy wants its client key, kept in {path} on the machine it runs on: {HOW}; "
+            "`auth.open = true` lends the server key to everybody instead"
+        )
+
+    @hookimpl
+    async def request(self, exchange: Exchange) -> Reply | None:
+        """Put the Credentials, or refuse."""
+        incoming = exchange.incoming
+        keys = presented(incoming.headers)
+        own = _upstream_key(incoming.headers) if self.options.forward_client_key else None
+        found = self._member(keys, own) if self._hashes else self._guest(keys, own, incoming)
+        if self._window is not None and exchange.operation == "generate":
+            self._window.enter(found.client)
+        exchange.put(found)
+        return None
+
+    def _member(self, keys: list[str], own: str | None) -> Credentials:
+        """With client keys set: one must be presented; it stays here."""
+        known = [key for key in keys if self._known(key)]
+        if not known:
+            raise _unauthorized(self._help)
+        if own is not None:
+            return Credentials(key=own, client=client_id(known[0]))
+        return Credentials(key=self.options.server_key, client=client_id(known[0]), lent=True)
+
+    def _known(self, key: str) -> bool:
+        digest, found = _digest(key), False
+        for kept in self._hashes:
+            # All are compared, so that the time says nothing about which one came near.
+            found |= hmac.compare_digest(digest, kept)
+        return found
+
+    def _guest(self, keys: list[str], own: str | None, incoming: Incoming) -> Credentials:
+        """Without client keys: the client's own key, else the server's for those it may be lent to."""
+        client = client_id(keys[0]) if keys else "anonymous" if own is None else client_id(own)
+        if own is None and keys and self.options.forward_client_key:
+            own = keys[0]
+        if own is not None:
+            return Credentials(key=own, client=client)
+        if not self._lends:
+            return Credentials(key=None, client=client)
+        if self.options.open or is_local(incoming):
+            return Credentials(key=self.options.server_key, client=client, lent=True)
+        raise _unauthorized(self._refusal())
+
+    def _refusal(self) -> str:
+        bring = f"; bring your own upstream key ({HOW})" if self.options.forward_client_key else ""
+        return (
+            f"this proxy lends its key to programs on its own machine only{bring}, or have auth.client-keys set there; "
+            "`auth.open = true` lends it to everybody"
+        )
+
+
+class Window:
+    """At most `limit` entries per client in any minute.
+
+    Ours, not that of the library `limits`: its memory storage reads the system's clock, which tests cannot hold still,
+    and runs a timer thread.
+    """
+
+    def __init__(self, limit: int, clock: Clock) -> None:
+        self.limit = limit
+        self._clock = clock
+        self._entries: OrderedDict[str, deque[float]] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def enter(self, client: str) -> None:
+        """Book one request of a client. Raises Refused, with the seconds to wait, when the minute is full."""
+        now = self._clock.monotonic()
+        times = self._entries.setdefault(client, deque())
+        while times and times[0] <= now - MINUTE:
+            times.popleft()
+        if len(times) >= self.limit:
+            wait = max(1, ceil(times[0] + MINUTE - now))
+            text = f"rate limit: {self.limit} requests per minute; try again in {wait}s"
+            raise Refused(text, cause=Cause.RATE_LIMIT, headers={"retry-after": str(wait)})
+        times.append(now)
+        self._entries.move_to_end(client)
+        self._forget(now)
+
+    def _forget(self, now: float) -> None:
+        """Let go of clients that were not here for a minute; they stand first, and the newest one stays."""
+        while next(iter(self._entries.values()))[-1] <= now - MINUTE:
+            self._entries.popitem(last=False)
+
+
+def presented(headers: Mapping[str, str]) -> list[str]:
+    """The keys a client shows, `Authorization` before `x-api-key`; some clients send both."""
+    scheme, _, bearer = headers.get("authorization", "").strip().partition(" ")
+    keys = (bearer if scheme.lower() == "bearer" else "", headers.get("x-api-key", ""))
+    return [key for raw in keys if (key := raw.strip())]
+
+
+def _upstream_key(headers: Mapping[str, str]) -> str | None:
+    return headers.get("x-upstream-key", "").strip() or None
+
+
+def client_id(key: str) -> str:
+    """A short id of a key, fit for logs."""
+    return _digest(key).hex()[:8]
+
+
+def _digest(key: str) -> bytes:
+    return sha256(key.encode("utf-8", "surrogatepass")).digest()
+
+
+def is_local(incoming: Incoming) -> bool:
+    """Whether a request comes from this machine and through no reverse proxy."""
+    return _loopback(incoming.peer) and not any(name in incoming.headers for name in PROXIED)
+
+
+@lru_cache(maxsize=1024)
+def _loopback(peer: str) -> bool:
+    try:
+        address = ip_address(peer)
+    except ValueError:
+        return False
+    if isinstance(address, IPv6Address) and address.ipv4_mapped is not None:
+        return address.ipv4_mapped.is_loopback
+    return address.is_loopback
+
+
+def _unauthorized(text: str) -> Refused:
+    return Refused(text, cause=Cause.AUTHENTICATION, headers={"www-authenticate": "Bearer"})

@@ -1,0 +1,189 @@
+"""The line that the log writes of each exchange. It is made of names, numbers and the stages' own words only.
+
+Nothing of the client's text or of its headers comes in, so there is nothing to mask.
+"""
+
+import json
+import re
+from typing import Any, Literal
+
+import msgspec
+
+from trimtab.api import Cause, Exchange, ProxyError, StageFailed, Target, UpstreamError, Usage
+
+Detail = Literal["minimal", "balanced", "full"]
+MINIMAL = frozenset(
+    ("id", "client", "operation", "model", "target", "status", "total_ms", "error", "gone", "stages_ms", "stages")
+)
+BALANCED = MINIMAL | frozenset(
+    (
+        "dialect",
+        "stream",
+        "prompt",
+        "cached",
+        "output",
+        "estimated",
+        "first_ms",
+        "up",
+        "down",
+        "edits",
+        "dropped",
+        "notes",
+    )
+)
+
+_PLAIN = re.compile(r"[!#-<>-~]+")
+_LONGEST = 300
+
+
+class Line(msgspec.Struct):
+    """What is known at the end of an exchange, taken out of it, so that its body can be let go of."""
+
+    id: str
+    pipeline: str
+    client: str
+    operation: str
+    dialect: str
+    asked: str
+    target: Target | None
+    status: int | None
+    stream: bool
+    usage: Usage | None
+    reason: str | None
+    upstream_id: str | None
+    first_byte_s: float | None
+    total_s: float
+    up: int
+    down: int
+    edits: list[tuple[str, str]]
+    dropped: tuple[str, ...]
+    notes: tuple[str, ...]
+    error: str | None
+    ours: bool
+    """Whether the failure was our own."""
+    gone: bool
+    timings: tuple[tuple[str, float], ...]
+
+    @property
+    def stages_ms(self) -> float:
+        """Milliseconds spent in the stages: our own work, without the upstream's."""
+        return round(sum(seconds for _, seconds in self.timings) * 1000, 2)
+
+
+def take(exchange: Exchange, client: str, target: Target | None) -> Line:
+    """Take from an exchange what its line needs; runs on the event loop, so nothing is formatted here."""
+    outcome = exchange.outcome
+    error = outcome.error
+    return Line(
+        exchange.id,
+        exchange.pipeline,
+        client,
+        exchange.operation,
+        exchange.dialect,
+        exchange.received.model[:_LONGEST],
+        target,
+        outcome.status,
+        outcome.streamed,
+        outcome.usage,
+        outcome.reason,
+        outcome.upstream_id,
+        outcome.first_byte_s,
+        outcome.total_s,
+        outcome.sent_bytes,
+        outcome.received_bytes,
+        [(edit.stage, edit.reason) for edit in exchange.edits],
+        tuple(exchange.dropped),
+        tuple(exchange.notes),
+        None if error is None else error_word(error),
+        error is not None and error.cause is Cause.INTERNAL,
+        outcome.client_gone,
+        tuple(exchange.timings),
+    )
+
+
+def error_word(error: ProxyError) -> str:
+    """A failure in one word; its message stays out, since an upstream may quote the prompt or the key in it."""
+    if isinstance(error, StageFailed):
+        return f"{error.cause}:{error.stage}"
+    if isinstance(error, UpstreamError) and error.status is not None:
+        return f"{error.cause}:{error.status}"
+    return str(error.cause)
+
+
+def severity(line: Line, slow_ms: float, error_ms: float) -> str:
+    """The level of a line: failures and slow stages stand out; a threshold of 0 is none."""
+    spent = line.stages_ms
+    if line.ours or 0 < error_ms <= spent:
+        return "ERROR"
+    if line.error is not None or 0 < slow_ms <= spent:
+        return "WARNING"
+    return "INFO"
+
+
+def fields_of(line: Line, detail: Detail, *, timings: bool) -> dict[str, Any]:
+    """The names and values of a line in their order; what is empty is left out."""
+    fields = _names(line) | _numbers(line) | _changes(line)
+    if timings or detail == "full":
+        fields["stages_ms"] = line.stages_ms
+        fields["stages"] = ",".join(f"{name}:{seconds * 1000:.2f}" for name, seconds in line.timings)
+    shown = MINIMAL if detail == "minimal" else BALANCED if detail == "balanced" else fields
+    return {name: value for name, value in fields.items() if value is not None and value != "" and name in shown}
+
+
+def _names(line: Line) -> dict[str, Any]:
+    target = line.target
+    return {
+        "id": line.id,
+        "client": line.client,
+        "operation": line.operation,
+        "pipeline": line.pipeline,
+        "dialect": line.dialect,
+        "model": line.asked,
+        "target": None if target is None else f"{target.upstream.name}/{target.model.name}",
+        "status": line.status,
+        "stream": line.stream,
+        "reason": line.reason,
+        "upstream_id": line.upstream_id,
+        "error": line.error,
+        "gone": line.gone or None,
+    }
+
+
+def _numbers(line: Line) -> dict[str, Any]:
+    usage, first = line.usage, line.first_byte_s
+    tokens = {}
+    if usage is not None:
+        tokens = {"prompt": usage.prompt, "cached": usage.cache_read, "output": usage.output}
+        tokens |= {"estimated": True} if usage.estimated else {}
+    return tokens | {
+        "first_ms": None if first is None else round(first * 1000, 1),
+        "total_ms": round(line.total_s * 1000, 1),
+        "up": line.up,
+        "down": line.down,
+    }
+
+
+def _changes(line: Line) -> dict[str, Any]:
+    edits: dict[str, int] = {}
+    for stage, _ in line.edits:
+        edits[stage] = edits.get(stage, 0) + 1
+    return {
+        "edits": ",".join(f"{stage}:{count}" for stage, count in edits.items()),
+        "why": "; ".join(dict.fromkeys(reason for _, reason in line.edits)),
+        "dropped": ",".join(line.dropped),
+        "notes": "; ".join(line.notes),
+    }
+
+
+def text_of(fields: dict[str, Any]) -> str:
+    """The fields as `name=value`; a value that is not one plain word stands quoted and escaped on this one line."""
+    return " ".join(f"{name}={_word(value)}" for name, value in fields.items())
+
+
+def _word(value: Any) -> str:
+    if not isinstance(value, str):
+        return str(value).lower()
+    text = str(value)
+    if _PLAIN.fullmatch(text) and len(text) <= _LONGEST:
+        return text
+    return json.dumps(text if len(text) <= _LONGEST else f"{text[:_LONGEST]}...")

@@ -1,0 +1,58 @@
+"""The Starlette application: routes and lifespan, nothing else."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from starlette.applications import Starlette
+from starlette.middleware import Middleware
+from starlette.middleware.cors import CORSMiddleware
+from starlette.routing import BaseRoute, Route
+
+from trimtab.dialects import DIALECTS
+from trimtab.pages import Docs, Health, ModelPage, Models, OpenApi, Page, Root, Unknown
+from trimtab.runtime import Runtime
+from trimtab.surfaces import Surface
+
+
+def make_app(runtime: Runtime) -> Starlette:
+    """The ASGI app over a runtime, which it starts and stops with its lifespan."""
+
+    @asynccontextmanager
+    async def lifespan(app: Starlette) -> AsyncIterator[None]:
+        await runtime.start()
+        try:
+            yield
+        finally:
+            await runtime.stop()
+
+    app = Starlette(routes=routes(runtime), lifespan=lifespan, middleware=_middleware(runtime))
+    app.state.runtime = runtime
+    return app
+
+
+def _middleware(runtime: Runtime) -> list[Middleware]:
+    """Nothing, unless pages of other origins may call; such a page brings its own key, never a cookie."""
+    if not runtime.config.serve.cors:
+        return []
+    return [Middleware(CORSMiddleware, allow_origins=["*"], allow_methods=["GET", "POST"], allow_headers=["*"])]
+
+
+def routes(runtime: Runtime) -> list[BaseRoute]:
+    """All routes, the busiest first; a named pipeline has the same ones under /p/NAME."""
+    chat, messages = DIALECTS["chat"], DIALECTS["messages"]
+    model_routes: list[tuple[str, Surface | Page]] = [
+        ("/v1/messages", Surface(runtime, messages, "generate")),
+        ("/v1/chat/completions", Surface(runtime, chat, "generate")),
+        ("/v1/messages/count_tokens", Surface(runtime, messages, "count")),
+        ("/v1/models", Models(runtime)),
+        ("/v1/models/{id:path}", ModelPage(runtime)),
+    ]
+    return [
+        *(Route(path, endpoint) for path, endpoint in model_routes),
+        *(Route("/p/{pipeline}" + path, endpoint) for path, endpoint in model_routes),
+        Route("/health", Health(runtime)),
+        Route("/", Root(runtime)),
+        Route("/openapi.json", OpenApi(runtime)),
+        Route("/docs", Docs(runtime)),
+        Route("/{path:path}", Unknown(runtime, [path for path, _ in model_routes])),
+    ]

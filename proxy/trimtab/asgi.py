@@ -1,0 +1,93 @@
+"""The edge of ASGI: reading a body within its limit, and writing an answer that may turn out to be an error."""
+
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+from time import perf_counter
+from typing import Any
+
+from trimtab import headers
+from trimtab.dialects.base import Dialect
+from trimtab.errors import BadRequest, Cause, ProxyError
+from trimtab.watch import ClientGone
+
+Scope = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+
+STREAM_HEADERS = {
+    "content-type": "text/event-stream; charset=utf-8",
+    "cache-control": "no-cache",
+    "x-accel-buffering": "no",
+}
+
+
+async def read_body(receive: Receive, limit: int, declared: str = "") -> bytes:
+    """The request's body. Raises BadRequest (413) as soon as it passes `limit` bytes, ClientGone when it breaks off."""
+    if _declares_more(declared, limit):
+        raise _too_large(limit)
+    chunks, size = [], 0
+    while True:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise ClientGone
+        chunk = message.get("body", b"")
+        size += len(chunk)
+        if size > limit:
+            raise _too_large(limit)
+        chunks.append(chunk)
+        if not message.get("more_body", False):
+            return chunks[0] if len(chunks) == 1 else b"".join(chunks)
+
+
+def _declares_more(declared: str, limit: int) -> bool:
+    """Whether a content-length says more than `limit`; one that is no number says nothing."""
+    digits = declared.lstrip("0")
+    return digits.isdecimal() and (len(digits) > len(str(limit)) or int(digits) > limit)
+
+
+def _too_large(limit: int) -> BadRequest:
+    return BadRequest(
+        f"the body is larger than {limit // (1024 * 1024)} MB: send less, or raise serve.max-request-mb",
+        cause=Cause.TOO_LARGE,
+    )
+
+
+class Writer:
+    """One answer on its way out; knows whether it has begun and when."""
+
+    def __init__(self, send: Send, request_id: str, *, show_id: bool = True) -> None:
+        self._send = send
+        self.request_id = request_id
+        self.base = {"x-request-id": request_id} if show_id else {}
+        self.status: int | None = None
+        self.began: float | None = None
+        self.ended = False
+
+    async def start(self, status: int, fields: Mapping[str, str]) -> None:
+        """Send the head of the answer."""
+        encoded = headers.encode({**self.base, **fields})
+        self.status, self.began = status, perf_counter()
+        await self._send({"type": "http.response.start", "status": status, "headers": encoded})
+
+    async def write(self, chunk: bytes) -> None:
+        """Send a piece of the body; it comes back when the server has room for more."""
+        await self._send({"type": "http.response.body", "body": chunk, "more_body": True})
+
+    async def end(self, chunk: bytes = b"") -> None:
+        """Send the last piece of the body."""
+        self.ended = True
+        await self._send({"type": "http.response.body", "body": chunk, "more_body": False})
+
+    async def whole(self, status: int, fields: Mapping[str, str], body: bytes, *, head: bool = False) -> None:
+        """Send an answer in one piece; `head` leaves the body out, for a HEAD request."""
+        await self.start(status, {**fields, "content-length": str(len(body))})
+        await self.end(b"" if head else body)
+
+    async def fail(self, error: ProxyError, dialect: Dialect, fields: Mapping[str, str] | None = None) -> None:
+        """Tell the client of a failure: as an answer, or as the dialect's event where an answer has begun."""
+        if self.ended:
+            return
+        if self.status is not None:
+            await self.end(dialect.error_frame(error, self.request_id))
+            return
+        rendered = dialect.error(error, self.request_id)
+        await self.whole(rendered.status, {**(fields or {}), **rendered.headers}, rendered.body)

@@ -1,0 +1,127 @@
+"""The command `trimtab`."""
+
+import argparse
+import sys
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+
+import msgspec
+
+from trimtab import __version__
+from trimtab.check import report
+from trimtab.config import Config, load
+from trimtab.errors import ConfigError
+from trimtab.settings import example
+
+# The server is imported when asked for: nothing else needs a web framework to start.
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one subcommand and return the exit code: 2 for settings that cannot work, 130 after Ctrl-C."""
+    arguments = _parser().parse_args(argv)
+    run: Callable[[argparse.Namespace], int] = arguments.run
+    try:
+        return run(arguments)
+    except ConfigError as error:
+        sys.stderr.write("".join(f"{problem}\n" for problem in error.problems))
+        return 2
+    except KeyboardInterrupt:
+        return 130
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser("trimtab", description="A self-hosted model endpoint for coding agents.")
+    parser.add_argument("--version", action="version", version=f"trimtab {__version__}")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    for name, run, text, add in (
+        ("serve", _serve, "run the proxy", _serve_arguments),
+        ("check", _check, "print the configuration and where each value comes from", _check_arguments),
+        ("settings", _settings, "print .env.example: every name of the environment", None),
+        ("echo", _echo, "run a pretended upstream, to try things without a key", _echo_arguments),
+        ("demo", _demo, "show an agent's session through the proxy", _demo_arguments),
+    ):
+        command = commands.add_parser(name, help=text, description=text)
+        command.set_defaults(run=run)
+        if add is not None:
+            add(command)
+    return parser
+
+
+def _serve_arguments(parser: argparse.ArgumentParser) -> None:
+    _config_argument(parser)
+    parser.add_argument("--host", help="address to listen on")
+    parser.add_argument("--port", type=_port, help="port to listen on; 0 takes a free one")
+
+
+def _check_arguments(parser: argparse.ArgumentParser) -> None:
+    _config_argument(parser)
+    parser.add_argument("--against", type=Path, metavar="FILE", help="say which requests change compared with FILE")
+
+
+def _echo_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--host", default="127.0.0.1", help="address to listen on (%(default)s)")
+    parser.add_argument("--port", type=_port, default=8900, help="port to listen on (%(default)s)")
+    parser.add_argument("--delay", type=float, default=0.0, help="seconds before a reply (%(default)s)")
+    parser.add_argument("--chunk-delay", type=float, default=0.0, help="seconds between events (%(default)s)")
+
+
+def _demo_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--turns", type=int, default=6, help="turns of the session (%(default)s)")
+    parser.add_argument("--port", type=_port, default=0, help="port of the proxy; 0 takes a free one (%(default)s)")
+
+
+def _config_argument(parser: argparse.ArgumentParser) -> None:
+    text = "pipelines.toml to use (else TRIMTAB_PIPELINES, ./pipelines.toml, the packaged one)"
+    parser.add_argument("--config", type=Path, metavar="FILE", help=text)
+
+
+def _port(text: str) -> int:
+    if not text.isdecimal() or int(text) > 65535:
+        raise argparse.ArgumentTypeError(f"'{text}' is no port: 0 to 65535")
+    return int(text)
+
+
+def _check(arguments: argparse.Namespace) -> int:
+    config = load(arguments.config)
+    against = load(arguments.against) if arguments.against is not None else None
+    sys.stdout.write(report(config, against))
+    return 0
+
+
+def _settings(arguments: argparse.Namespace) -> int:
+    sys.stdout.write(example())
+    return 0
+
+
+def _serve(arguments: argparse.Namespace) -> int:
+    from trimtab.server import serve  # noqa: PLC0415
+
+    config = _listening(arguments, arguments.config)
+    serve(config, partial(_listening, arguments, config.path))
+    return 0
+
+
+def _listening(arguments: argparse.Namespace, path: Path | None) -> Config:
+    """The configuration, with what the command line says about the address."""
+    config = load(path)
+    told = {name: value for name in ("host", "port") if (value := getattr(arguments, name)) is not None}
+    return msgspec.structs.replace(
+        config,
+        serve=msgspec.structs.replace(config.serve, **told),
+        sources={**config.sources, **{f"serve.{name}": f"command line --{name}" for name in told}},
+    )
+
+
+def _echo(arguments: argparse.Namespace) -> int:
+    from trimtab.server import echo  # noqa: PLC0415
+
+    echo(arguments.host, arguments.port, delay=arguments.delay, chunk_delay=arguments.chunk_delay)
+    return 0
+
+
+def _demo(arguments: argparse.Namespace) -> int:
+    from trimtab.demo import run  # noqa: PLC0415
+
+    run(arguments)
+    return 0

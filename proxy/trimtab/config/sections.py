@@ -1,0 +1,115 @@
+"""What a configuration consists of, once it is read and checked."""
+
+import ipaddress
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+import msgspec
+
+from trimtab.hookspecs import StageOptions
+from trimtab.models import ModelTable
+from trimtab.registry import AnyStage
+
+Port = Annotated[int, msgspec.Meta(ge=0, le=65535)]
+Count = Annotated[int, msgspec.Meta(ge=1)]
+Seconds = Annotated[float, msgspec.Meta(ge=0)]
+
+
+class Section(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename="kebab"):
+    """Base of the tables: names as in TOML, unknown ones refused."""
+
+
+class ServeOptions(Section, frozen=True, kw_only=True):
+    """`[serve]`: the server itself."""
+
+    host: str = "127.0.0.1"
+    port: Port = 5000
+    max_request_mb: Count = 100
+    """Larger requests are refused while they are read."""
+    request_id: bool = True
+    """Whether `x-request-id` is taken from the client, returned and logged."""
+    cors: bool = False
+    """Whether pages of other origins may call."""
+    debug: bool = False
+    first_ping: Seconds = 45.0
+    """Seconds of silence before the first sign of life in a stream."""
+    ping_interval: Seconds = 15.0
+    """Seconds between two of them."""
+    grace: Seconds = 60.0
+    """Seconds that open streams get at shutdown."""
+
+    @property
+    def loopback(self) -> bool:
+        """Whether only this machine can reach it."""
+        try:
+            return ipaddress.ip_address(self.host.strip("[]")).is_loopback
+        except ValueError:
+            return self.host.lower() == "localhost"
+
+
+class CoreOptions(Section, frozen=True, kw_only=True):
+    """`[core]`: what is kept in memory."""
+
+    memo_mb: Count = 64
+    """Megabytes of parsed messages."""
+    memo_entries: Count = 200_000
+    """Token counts, under 200 bytes each."""
+
+
+class StoreOptions(Section, frozen=True, kw_only=True):
+    """`[store]`: what outlives the process."""
+
+    path: str = "./cache"
+    compress: bool = True
+    log: bool = False
+    url: str | None = None
+    """`redis://...` for several machines; None is the folder."""
+
+
+class PipelineOptions(Section, frozen=True, kw_only=True):
+    """`[pipeline.NAME]`: the labels of its stages, in the order in which they run."""
+
+    stages: tuple[str, ...]
+
+
+class StageSpec(msgspec.Struct, frozen=True):
+    """A stage as a pipeline uses it: its label, its name, its class and its options."""
+
+    label: str
+    use: str
+    cls: type[AnyStage]
+    options: StageOptions
+
+
+class Config(msgspec.Struct, frozen=True, kw_only=True):
+    """Everything the proxy was told, and by whom."""
+
+    serve: ServeOptions
+    core: CoreOptions
+    store: StoreOptions
+    models: ModelTable
+    pipelines: Mapping[str, tuple[str, ...]]
+    """Labels by pipeline, without the stages that are switched off."""
+    stages: Mapping[str, StageSpec]
+    """The stages that stand in at least one pipeline, by label."""
+    sources: Mapping[str, str]
+    """Where the value of an option came from, by its dotted path."""
+    notes: tuple[str, ...] = ()
+    """Lines to print at start."""
+    path: Path | None = None
+    digest: str = ""
+    """SHA-256 of the file, in hex."""
+
+    def __repr__(self) -> str:
+        return f"Config({self.path})"  # options hold keys, and tracebacks print what they find
+
+
+def leaves(struct: Any, path: tuple[str, ...] = ()) -> list[tuple[tuple[str, ...], Any]]:
+    """Options by path and value, tables within tables walked."""
+    found: list[tuple[tuple[str, ...], Any]] = []
+    for field in msgspec.structs.fields(struct):
+        value = getattr(struct, field.name)
+        where = (*path, field.encode_name)
+        found += leaves(value, where) if isinstance(value, msgspec.Struct) else [(where, value)]
+    return found

@@ -1,0 +1,56 @@
+"""Answers a `count` request: from the upstream's own count where it has one, else from the stages' count."""
+
+import asyncio
+from typing import TYPE_CHECKING
+
+import msgspec
+from loguru import logger
+
+from trimtab.errors import Cause, ProxyError, UpstreamError
+from trimtab.exchange import Exchange
+from trimtab.facts import TokenCount
+from trimtab.models import Target
+from trimtab.outgoing import call_for
+
+if TYPE_CHECKING:
+    from trimtab.runtime import Runtime
+
+PATIENCE = 2.0
+"""Seconds the upstream gets to count."""
+ABSENT_FOR = 3600.0
+"""Seconds for which an upstream that could not count is not asked again."""
+
+
+class _Counted(msgspec.Struct):
+    input_tokens: int
+
+
+async def count(runtime: "Runtime", exchange: Exchange, target: Target) -> int:
+    """Tokens of the prompt as it would be sent. Raises ProxyError (501) when nobody counts."""
+    fact = exchange.get(TokenCount)
+    if (fact is None or fact.forward) and target.dialect == "messages" == exchange.dialect:
+        tokens = await _ask(runtime, exchange, target)
+        if tokens is not None:
+            return tokens
+    if fact is None:
+        raise ProxyError("no stage counts tokens: add 'token-count' to the pipeline", cause=Cause.UNSUPPORTED)
+    return fact.total
+
+
+async def _ask(runtime: "Runtime", exchange: Exchange, target: Target) -> int | None:
+    """The upstream's count, None when it has none; that is remembered for a while."""
+    name, now = target.upstream.name, runtime.clock.monotonic()
+    if runtime.no_count.get(name, 0.0) > now:
+        return None
+    try:
+        async with asyncio.timeout(PATIENCE):
+            async with await runtime.forwarder.send(call_for(runtime, exchange, target, "count")) as response:
+                body = await response.read(1 << 20)
+                if response.status == 200:
+                    return msgspec.json.decode(body, type=_Counted).input_tokens
+                if response.status not in (404, 405) and response.status < 500:
+                    return None
+    except (TimeoutError, UpstreamError, msgspec.MsgspecError) as error:
+        logger.debug("upstream '{}' does not count: {}", name, type(error).__name__)
+    runtime.no_count[name] = now + ABSENT_FOR
+    return None

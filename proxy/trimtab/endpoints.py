@@ -1,0 +1,70 @@
+"""The address of an upstream's operation, from a base URL in whatever spelling people write it."""
+
+import re
+from functools import lru_cache
+from typing import Literal
+from urllib.parse import SplitResult, urlsplit, urlunsplit
+
+from trimtab.conversation import DialectName
+
+Operation = Literal["generate", "count", "models"]
+
+_PATHS: dict[tuple[DialectName, Operation], str] = {
+    ("chat", "generate"): "/chat/completions",
+    ("chat", "models"): "/models",
+    ("messages", "generate"): "/messages",
+    ("messages", "count"): "/messages/count_tokens",
+    ("messages", "models"): "/models",
+}
+_KNOWN = sorted({*_PATHS.values(), "/completions", "/responses"}, key=len, reverse=True)
+_VERSION = re.compile(r"/v\d+[a-z0-9]*(?=/|$)")
+_LAST = re.compile(_VERSION.pattern + "$")
+_DOUBLED = re.compile(rf"({_VERSION.pattern})(?:{_VERSION.pattern})+$")
+
+
+@lru_cache(maxsize=256)
+def endpoint(base_url: str, dialect: DialectName, operation: Operation = "generate") -> str:
+    """The final URL of an operation. Raises ValueError, with the remedy, where there is none.
+
+    The base may end in a slash, lack or double its `/v1`, or be the full address of any operation. A chat base with a
+    version anywhere in its path gets no `/v1` (z.ai's ends in `/v4`), nor does a full address without one: some
+    vendors have none. The Messages API has its version right before the operation at every vendor we know.
+    """
+    if (dialect, operation) not in _PATHS:
+        raise ValueError(f"an upstream of the dialect '{dialect}' has no operation '{operation}'")
+    parts = _split(base_url)
+    path, full = _bare(parts.path)
+    versioned = (_VERSION if dialect == "chat" else _LAST).search(path)
+    if not versioned and not (full and dialect == "chat"):
+        path += "/v1"
+    return urlunsplit((parts.scheme, parts.netloc, path + _PATHS[dialect, operation], parts.query, ""))
+
+
+def host(base_url: str) -> str:
+    """The host of a base URL, lower case; empty where there is none."""
+    try:
+        return urlsplit(base_url.strip()).hostname or ""
+    except ValueError:
+        return ""
+
+
+def _split(base_url: str) -> SplitResult:
+    text = base_url.strip()
+    parts = urlsplit(text)
+    if parts.scheme not in ("http", "https") or "://" not in text:
+        remedy = "" if "://" in text else f", did you mean 'http://{text}'?"
+        raise ValueError(f"is no http or https address{remedy}")
+    if not parts.hostname:
+        raise ValueError("names no host")
+    _ = parts.port  # raises ValueError for a port that is no number
+    return parts
+
+
+def _bare(path: str) -> tuple[str, bool]:
+    """The path without slashes at its end, operations and repeated versions; and whether it named an operation."""
+    path = re.sub(r"/{2,}", "/", path).rstrip("/")
+    full = False
+    while ending := next((known for known in _KNOWN if path.endswith(known)), None):
+        full = True
+        path = path.removesuffix(ending).rstrip("/")
+    return _DOUBLED.sub(r"\1", path), full

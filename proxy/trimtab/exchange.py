@@ -1,0 +1,200 @@
+"""One request and its reply, as the stages see it."""
+
+from collections.abc import Awaitable, Callable, Mapping
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
+
+import msgspec
+
+from trimtab.conversation import Conversation, DialectName, Message
+from trimtab.errors import ProxyError, StageFailed
+from trimtab.events import StopReason, Usage
+from trimtab.facts import Fact
+from trimtab.models import Target
+
+if TYPE_CHECKING:
+    from trimtab.dialects.base import Prompt
+
+F = TypeVar("F", bound=Fact)
+
+Operation = Literal["generate", "count", "inspect"]
+"""`generate` asks a model for a reply, `count` for the size of the prompt, `inspect` for what the proxy knows."""
+
+
+class Incoming(msgspec.Struct, frozen=True):
+    """The HTTP request as it came; header names are lower case. It holds keys: never log it."""
+
+    method: str
+    path: str
+    query: str = ""
+    headers: Mapping[str, str] = {}
+    peer: str = ""
+    """The client's address, empty when unknown."""
+
+    def __repr__(self) -> str:
+        return f"Incoming({self.method} {self.path})"
+
+
+class Edit(msgspec.Struct, frozen=True):
+    """One entry of the ledger: which stage changed what, and why."""
+
+    stage: str
+    reason: str
+    index: int | None = None
+    """The message's index at that moment, None for a member of the head."""
+    member: str | None = None
+    before: Message | bytes | None = None
+    after: Message | bytes | None = None
+
+
+class Outcome(msgspec.Struct, kw_only=True):
+    """How the exchange ended; complete when `done` runs."""
+
+    status: int | None = None
+    """The HTTP status the client got, None when it left before one."""
+    streamed: bool = False
+    usage: Usage | None = None
+    reason: StopReason | None = None
+    upstream_id: str | None = None
+    error: ProxyError | None = None
+    client_gone: bool = False
+    sent_bytes: int = 0
+    """Bytes of the body sent upstream."""
+    received_bytes: int = 0
+    first_byte_s: float | None = None
+    """Seconds from the request's arrival to the first byte for the client."""
+    total_s: float = 0.0
+
+
+class Answer(msgspec.Struct, frozen=True):
+    """What `ask` brings back."""
+
+    text: str
+    usage: Usage | None
+
+
+class Exchange:
+    """A request on its way: what it says, where it goes, what was changed, and how it ended."""
+
+    def __init__(
+        self,
+        *,
+        id: str,
+        operation: Operation,
+        incoming: Incoming,
+        conversation: Conversation,
+        pipeline: str = "default",
+        resolve: "Callable[[Exchange], Target]",
+        ask: "Callable[[Exchange, str, Prompt, float], Awaitable[Answer]] | None" = None,
+    ) -> None:
+        self.id = id
+        self.operation: Operation = operation
+        self.incoming = incoming
+        self.pipeline = pipeline
+        self.conversation = conversation
+        self.received = conversation
+        """The conversation as the client sent it."""
+        self.edits: list[Edit] = []
+        self.dropped: list[str] = []
+        """Names of what could not be passed on; the client reads them in `x-trimtab-dropped`."""
+        self.notes: list[str] = []
+        """Sentences for the log: what was mended, skipped or undone."""
+        self.timings: list[tuple[str, float]] = []
+        """Seconds per stage, in the order they ran."""
+        self.headers: dict[str, str] = {}
+        """Headers for the client's answer."""
+        self.outcome = Outcome(streamed=conversation.stream)
+        self.compaction = False
+        """Whether this is the client's own request to summarise; such a request is never edited."""
+        self.stage = ""
+        """The stage at work; set by the pipeline."""
+        self.pending: list[Callable[[], Awaitable[None]]] = []
+        self._facts: dict[type[Fact], Fact] = {}
+        self._resolve = resolve
+        self._ask = ask
+        self._target: tuple[Conversation, Target] | None = None
+
+    @property
+    def dialect(self) -> DialectName:
+        """The dialect the client speaks."""
+        return self.received.dialect
+
+    @property
+    def target(self) -> Target:
+        """Where the conversation would go as it stands; asked anew when it changed."""
+        if self._target is None or self._target[0] is not self.conversation:
+            self._target = (self.conversation, self._resolve(self))
+        return self._target[1]
+
+    def put(self, fact: Fact) -> None:
+        """Tell later stages and the core something; replaces a fact of the same class."""
+        self._facts[type(fact)] = fact
+
+    def get(self, kind: type[F]) -> F | None:
+        """The fact of a class, None when nobody put one."""
+        fact = self._facts.get(kind)
+        return fact if isinstance(fact, kind) else None
+
+    def need(self, kind: type[F]) -> F:
+        """The fact of a class that the chain promises (`needs`). Raises StageFailed when it is missing."""
+        fact = self.get(kind)
+        if fact is None:
+            raise StageFailed(self.stage, f"nobody put a {kind.__name__}")
+        return fact
+
+    def edit(self, index: int, message: Message | None, reason: str) -> bool:
+        """Replace the message at `index`, or remove it (None). False when this request may not be edited."""
+        if self.compaction:
+            return False
+        before = self.conversation.messages[index]
+        index %= len(self.conversation.messages)
+        self.conversation = self.conversation.with_message(index, message)
+        self.edits.append(Edit(self.stage, reason, index=index, before=before, after=message))
+        return True
+
+    def set_member(self, name: str, value: Any, reason: str) -> None:
+        """Set a member of the request's head, or remove it (None); splices that one member.
+
+        A value that stands there already, in whatever spelling, stays as it is.
+        """
+        if name == "messages":
+            raise ValueError("messages are changed one by one: use edit()")
+        raw = None if value is None else msgspec.json.encode(value)
+        head = self.conversation.head
+        before = head.raw(name)
+        if raw == before or (raw and before and raw == msgspec.json.encode(head.get(name))):
+            return
+        self.conversation = self.conversation.with_member(name, raw)
+        self.edits.append(Edit(self.stage, reason, member=name, before=before, after=raw))
+
+    def drop(self, name: str) -> None:
+        """Report that something the client sent does not reach the upstream."""
+        if name not in self.dropped:
+            self.dropped.append(name)
+
+    def later(self, work: Callable[[], Awaitable[None]]) -> None:
+        """Run `work` after the reply has gone, at lowest priority; cancelled at shutdown."""
+        self.pending.append(work)
+
+    async def ask(self, model: str, prompt: "Prompt", *, seconds: float = 30.0) -> Answer:
+        """Ask a model within `seconds`, with no stages around it and the exchange's own key.
+
+        Raises UpstreamError, UpstreamTimeout when no answer came in time.
+        """
+        if self._ask is None:
+            raise StageFailed(self.stage, "no model can be asked here")
+        return await self._ask(self, model, prompt, seconds)
+
+    def facts(self) -> dict[type[Fact], Fact]:
+        """All facts by class, as a copy."""
+        return dict(self._facts)
+
+    def snapshot(self) -> tuple[Any, ...]:
+        """The state a stage can change, so that the pipeline can undo it."""
+        lists = tuple(len(told) for told in (self.edits, self.dropped, self.notes, self.pending))
+        return self.conversation, dict(self._facts), dict(self.headers), lists
+
+    def restore(self, saved: tuple[Any, ...]) -> None:
+        """Undo everything since `snapshot`."""
+        self.conversation, self._facts, self.headers, lists = saved
+        edits, dropped, notes, pending = lists
+        del self.edits[edits:], self.dropped[dropped:], self.notes[notes:], self.pending[pending:]

@@ -1,0 +1,91 @@
+"""Which headers pass, both ways: allow-lists, so that nothing passes that nobody thought of."""
+
+import re
+from collections.abc import Iterable, Mapping
+from secrets import token_hex
+
+from trimtab.conversation import DialectName
+from trimtab.models import Upstream
+
+TO_UPSTREAM = frozenset(
+    (
+        "accept-language",
+        "anthropic-beta",
+        "anthropic-dangerous-direct-browser-access",
+        "anthropic-version",
+        "http-referer",
+        "idempotency-key",
+        "openai-beta",
+        "openai-organization",
+        "openai-project",
+        "originator",
+        "session-id",
+        "session_id",
+        "conversation_id",
+        "user-agent",
+        "x-app",
+        "x-title",
+    )
+)
+TO_UPSTREAM_PREFIXES = ("x-stainless-", "x-claude-", "x-cc-")
+TO_CLIENT = frozenset(("retry-after", "retry-after-ms", "x-should-retry", "request-id", "openai-processing-ms"))
+TO_CLIENT_PREFIXES = ("anthropic-ratelimit-", "anthropic-organization-", "x-ratelimit-")
+ANTHROPIC_VERSION = "2023-06-01"
+
+_REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
+_UNSAFE = re.compile(r"[\x00-\x1f\x7f]|[^\x00-\xff]")
+
+
+def incoming(pairs: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:
+    """The headers of an ASGI scope by lower-case name, a repeated one joined with commas."""
+    found: dict[str, str] = {}
+    for raw_name, raw_value in pairs:
+        name, value = raw_name.decode("latin-1").lower(), raw_value.decode("latin-1")
+        found[name] = f"{found[name]}, {value}" if name in found else value
+    return found
+
+
+def request_id(headers: Mapping[str, str]) -> str:
+    """The client's `x-request-id` where it is short and harmless, else a new one."""
+    given = headers.get("x-request-id", "")
+    return given if _REQUEST_ID.fullmatch(given) else f"req_{token_hex(12)}"
+
+
+def to_upstream(
+    headers: Mapping[str, str], upstream: Upstream, key: str | None, identity: str | None, client: DialectName
+) -> dict[str, str]:
+    """The headers of a request that goes upstream; `identity` is the request's id, None where ids are switched off."""
+    passed = {
+        name: value for name, value in headers.items() if name in TO_UPSTREAM or name.startswith(TO_UPSTREAM_PREFIXES)
+    }
+    if client != upstream.dialect:
+        passed = {name: value for name, value in passed.items() if not name.startswith(("anthropic-", "openai-"))}
+    if upstream.dialect == "messages":
+        passed.setdefault("anthropic-version", ANTHROPIC_VERSION)
+    passed["content-type"] = "application/json"
+    passed["accept"] = headers.get("accept", "application/json")
+    passed["accept-encoding"] = "gzip, deflate"
+    if identity is not None:
+        passed["x-request-id"] = identity
+    if key is not None and upstream.auth == "bearer":
+        passed["authorization"] = f"Bearer {key}"
+    elif key is not None and upstream.auth == "x-api-key":
+        passed["x-api-key"] = key
+    # Lower case, so that a header of the table takes the place of one of ours instead of standing beside it.
+    return {**passed, **{name.lower(): value for name, value in upstream.headers.items()}}
+
+
+def to_client(headers: Mapping[str, str]) -> dict[str, str]:
+    """The headers of an upstream's answer that a client acts on."""
+    return {
+        name: value
+        for raw, value in headers.items()
+        if (name := raw.lower()) in TO_CLIENT or name.startswith(TO_CLIENT_PREFIXES)
+    }
+
+
+def encode(headers: Mapping[str, str]) -> list[tuple[bytes, bytes]]:
+    """Headers as ASGI wants them; what cannot stand in a header is replaced by a question mark."""
+    return [
+        (name.lower().encode("latin-1"), _UNSAFE.sub("?", value).encode("latin-1")) for name, value in headers.items()
+    ]

@@ -1,0 +1,132 @@
+"""The model table: which upstream serves which model, with what limits, prices and quirks. Data, never code.
+
+Shipped as `models.toml`, extended or overridden by the tables of the same names in pipelines.toml.
+"""
+
+from collections.abc import Mapping
+from typing import Literal
+
+import msgspec
+
+from trimtab.conversation import DialectName
+from trimtab.errors import BadRequest, Cause
+
+
+class Entry(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename="kebab"):
+    """Base of the rows: names as in TOML, unknown ones refused."""
+
+
+class Upstream(Entry, frozen=True, kw_only=True):
+    """A place that answers requests in one dialect."""
+
+    name: str = ""
+    dialect: DialectName
+    base_url: str
+    auth: Literal["bearer", "x-api-key", "none"] = "bearer"
+    key: str | None = None
+    """The server's own key for this upstream; `auth.server-key` where it is None."""
+    images: bool = True
+    """Whether models behind it can see images."""
+    image_upstream: str | None = None
+    """Where a request with images goes when this upstream cannot see them."""
+    thinking: bool = False
+    """Whether it takes the member `thinking` of z.ai's chat endpoint, which route may add."""
+    include_usage: bool = False
+    """Whether it reports usage in streams only when `stream_options.include_usage` asks for it."""
+    drop: tuple[str, ...] = ()
+    """Members it is known to refuse."""
+    headers: Mapping[str, str] = {}
+    """Headers added to every request."""
+    connect_timeout: float = 10.0
+    """Seconds to open a connection."""
+    first_byte_timeout: float = 600.0
+    """Seconds to the first byte of the answer."""
+    silence_timeout: float = 300.0
+    """Seconds between two pieces of an answer."""
+    max_parallel: int | None = None
+    """Parallel requests per key; None is no limit."""
+
+    def __repr__(self) -> str:
+        """Without key and headers, which may hold one."""
+        return f"Upstream({self.name!r}, {self.dialect}, {self.base_url})"
+
+
+class Prices(Entry, frozen=True, kw_only=True):
+    """US dollars per million tokens."""
+
+    input: float
+    cached: float
+    output: float
+
+
+class Model(Entry, frozen=True, kw_only=True):
+    """A model, or a name that stands for others (`text`, `vision`)."""
+
+    name: str = ""
+    window: int | None = None
+    """Tokens of prompt and answer together; None where it is not known."""
+    max_output: int | None = None
+    upstreams: Mapping[DialectName, str] = {}
+    """The upstream that serves it, per dialect; the first is the default."""
+    text: str | None = None
+    """The model that answers requests without images under this name."""
+    vision: str | None = None
+    """The model that answers requests with images under this name."""
+    images: bool = False
+    """Whether it can see images."""
+    thinking: Literal["always", "default", "choice", "none"] = "none"
+    drop: tuple[str, ...] = ()
+    """Members it is known to refuse."""
+    prices: Prices | None = None
+    display_name: str = ""
+
+
+class Target(msgspec.Struct, frozen=True):
+    """Where a conversation goes: an upstream and the model's name there, with the model's row."""
+
+    upstream: Upstream
+    model: Model
+
+    @property
+    def dialect(self) -> DialectName:
+        """The dialect the upstream speaks."""
+        return self.upstream.dialect
+
+
+class ModelTable:
+    """Rows by name, and the default upstream of each dialect."""
+
+    def __init__(self, upstreams: Mapping[str, Upstream], models: Mapping[str, Model]) -> None:
+        self.upstreams = {name: msgspec.structs.replace(row, name=name) for name, row in upstreams.items()}
+        self.models = {name: msgspec.structs.replace(row, name=name) for name, row in models.items()}
+
+    def model(self, name: str) -> Model:
+        """The row of a model; an empty one for a model we do not know."""
+        return self.models.get(name) or Model(name=name)
+
+    def default_upstream(self, dialect: DialectName) -> Upstream:
+        """The first upstream that speaks a dialect; BadRequest when there is none."""
+        for upstream in self.upstreams.values():
+            if upstream.dialect == dialect:
+                return upstream
+        raise BadRequest(f"no upstream speaks {dialect}: add one to pipelines.toml", cause=Cause.NOT_FOUND)
+
+    def upstream(self, model: Model, dialect: DialectName) -> Upstream:
+        """The upstream of a model in a dialect; the dialect's default for a model without one."""
+        name = model.upstreams.get(dialect)
+        return self.upstreams[name] if name is not None else self.default_upstream(dialect)
+
+    def resolve(self, name: str, *, images: bool, dialect: DialectName) -> Target:
+        """Where a request for `name` goes when no stage chooses: its first upstream, or the client's dialect."""
+        model = self.serving(name, images=images)
+        dialects = tuple(model.upstreams)
+        return Target(self.upstream(model, dialects[0] if dialects else dialect), model)
+
+    def serving(self, name: str, *, images: bool) -> Model:
+        """The row that answers under a name: its vision model when there are images it cannot see itself."""
+        model = self.model(name)
+        if model.text is not None and not images:
+            return self.model(model.text)
+        if model.vision is not None and images and not model.images:
+            return self.model(model.vision)
+        return model

@@ -1,0 +1,109 @@
+"""What goes to an upstream, and what its refusals mean."""
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from trimtab import headers
+from trimtab.dialects.problems import cause_of
+from trimtab.endpoints import endpoint
+from trimtab.errors import Cause, UpstreamError
+from trimtab.exchange import Exchange, Operation
+from trimtab.facts import Credentials
+from trimtab.models import Target, Upstream
+from trimtab.upstream import Call, Response
+
+if TYPE_CHECKING:
+    from trimtab.runtime import Runtime
+
+_ERROR_BODY = 4 * 1024 * 1024
+"""Bytes of a refusal that are read at most."""
+
+_CAUSES: Mapping[int, Cause] = {
+    400: Cause.MALFORMED,
+    401: Cause.AUTHENTICATION,
+    402: Cause.BILLING,
+    403: Cause.PERMISSION,
+    404: Cause.NOT_FOUND,
+    405: Cause.METHOD,
+    408: Cause.TIMEOUT,
+    413: Cause.TOO_LARGE,
+    422: Cause.MALFORMED,
+    429: Cause.RATE_LIMIT,
+    501: Cause.UNSUPPORTED,
+    503: Cause.OVERLOADED,
+    504: Cause.TIMEOUT,
+    529: Cause.OVERLOADED,
+}
+
+
+def call_for(runtime: "Runtime", exchange: Exchange, target: Target, operation: Operation = "generate") -> Call:
+    """The HTTP request that carries an exchange to its target."""
+    query = exchange.incoming.query if target.dialect == exchange.dialect else ""
+    return compose(runtime, exchange, target, exchange.conversation.render(), operation, query)
+
+
+def compose(
+    runtime: "Runtime",
+    exchange: Exchange,
+    target: Target,
+    body: bytes,
+    operation: Operation = "generate",
+    query: str = "",
+) -> Call:
+    """An HTTP request to a target with the exchange's key and identity."""
+    upstream = target.upstream
+    url = endpoint(upstream.base_url, upstream.dialect, operation)
+    identity = exchange.id if runtime.config.serve.request_id else None
+    return Call(
+        url=f"{url}{'&' if '?' in url else '?'}{query}" if query else url,
+        headers=headers.to_upstream(
+            exchange.incoming.headers, upstream, key(exchange, upstream), identity, exchange.dialect
+        ),
+        body=body,
+        connect_timeout=upstream.connect_timeout,
+        name=upstream.name,
+    )
+
+
+def key(exchange: Exchange, upstream: Upstream) -> str | None:
+    """The key for an upstream: what auth decided; without auth the client's own, or else the upstream's."""
+    credentials = exchange.get(Credentials)
+    if credentials is None:
+        return client_key(exchange.incoming.headers) or upstream.key
+    if credentials.lent:
+        return upstream.key or credentials.key
+    return credentials.key
+
+
+def client_key(fields: Mapping[str, str]) -> str | None:
+    """The key that a client presents, in either of the two usual headers."""
+    scheme, _, token = fields.get("authorization", "").partition(" ")
+    if scheme.lower() == "bearer" and token.strip():
+        return token.strip()
+    return fields.get("x-api-key") or None
+
+
+def _cause(status: int, body: bytes) -> Cause:
+    """What the body names (an overflow, a quota) says more than the status, unless it only names whose fault it is."""
+    named = cause_of(body)
+    if named is None or named in (Cause.MALFORMED, Cause.UPSTREAM):
+        return _CAUSES.get(status, Cause.UPSTREAM)
+    return named
+
+
+async def refusal(call: Call, response: Response) -> UpstreamError:
+    """The error for an answer with a status of 300 or more, its body kept."""
+    status = response.status
+    try:
+        body = await response.read(_ERROR_BODY)
+    except UpstreamError:
+        # The status says enough, and more than that its explanation broke off.
+        body = b""
+    return UpstreamError(
+        f"upstream '{call.name}' answered {status}",
+        cause=_cause(status, body),
+        status=status,
+        body=body,
+        content_type=response.content_type,
+        headers=headers.to_client(response.headers),
+    )

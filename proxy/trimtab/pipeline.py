@@ -1,0 +1,142 @@
+"""Runs the chain of one pipeline: in order, timed, each stage committed whole or undone whole."""
+
+from collections.abc import Callable, Iterable, Sequence
+from time import perf_counter
+from typing import Any
+
+from loguru import logger
+
+from trimtab.conversation import Conversation, Image
+from trimtab.errors import ProxyError, Refused, StageFailed
+from trimtab.events import Event
+from trimtab.exchange import Edit, Exchange
+from trimtab.hookspecs import Reply, Stage
+from trimtab.invariants import broken
+from trimtab.models import ModelTable, Target
+from trimtab.registry import Bound, Chain
+from trimtab.services import Services
+
+
+class Pipeline:
+    """A named chain of stages with its compiled hooks."""
+
+    def __init__(self, name: str, chain: Chain, services: Services) -> None:
+        self.name = name
+        self.chain = chain
+        self.services = services
+        self.wanted = frozenset(kind for bound in chain.event for kind in bound.stage.wants)
+
+    async def request(self, exchange: Exchange) -> Reply | None:
+        """Run the request hooks. Raises what a stage refuses, StageFailed when one that is not optional fails."""
+        for stage, call in self.chain.request:
+            if exchange.operation not in stage.operations:
+                continue
+            begun = perf_counter()
+            reply = await self._guarded(exchange, stage, call)
+            exchange.timings.append((stage.label, perf_counter() - begun))
+            if reply is not None:
+                return reply
+        return None
+
+    async def _guarded(self, exchange: Exchange, stage: Stage[Any], call: Callable[..., Any]) -> Reply | None:
+        saved, edits = exchange.snapshot(), len(exchange.edits)
+        exchange.stage = stage.label
+        try:
+            reply: Reply | None = await call(exchange)
+            _check(exchange, stage, saved[0], exchange.edits[edits:])
+        except ProxyError as error:
+            # What an optional stage could not read, or was not answered, costs its work and no more; a no is a no.
+            if not stage.optional or isinstance(error, Refused):
+                raise
+            self._undo(exchange, stage, saved, error.reason if isinstance(error, StageFailed) else error.message)
+        except Exception as error:
+            if not stage.optional:
+                logger.opt(exception=error).error("stage '{}' failed on {}", stage.label, exchange.id)
+                raise StageFailed(stage.label, type(error).__name__) from error
+            self._undo(exchange, stage, saved, f"{type(error).__name__}: {error}")
+        else:
+            return reply
+        return None
+
+    def _undo(self, exchange: Exchange, stage: Stage[Any], saved: tuple[Any, ...], reason: str) -> None:
+        exchange.restore(saved)
+        exchange.notes.append(f"stage '{stage.label}' undone: {reason}")
+        self.services.counters.add(f"stage_undone.{stage.label}")
+        logger.warning("stage '{}' undone on {}: {}", stage.label, exchange.id, reason)
+
+    def target(self, exchange: Exchange) -> Target:
+        """Ask the stages where the conversation goes, the model table last."""
+        for stage, call in self.chain.target:
+            try:
+                target: Target | None = call(exchange)
+            except ProxyError:
+                raise
+            except Exception as error:
+                logger.opt(exception=error).error("stage '{}' failed on {}", stage.label, exchange.id)
+                raise StageFailed(stage.label, f"{type(error).__name__} in 'target'") from error
+            if target is not None:
+                return target
+        return resolve(self.services.models, exchange)
+
+    def listener(self, exchange: Exchange) -> "Listener":
+        """What passes this exchange's events through the stages."""
+        return Listener(self, exchange)
+
+    def done(self, exchange: Exchange) -> None:
+        """Run the done hooks; one that fails is reported and keeps no other from running."""
+        for stage, call in self.chain.done:
+            exchange.stage = stage.label
+            try:
+                call(exchange)
+            except Exception as error:
+                self.services.counters.add(f"stage_failed.{stage.label}")
+                logger.opt(exception=error).error("stage '{}' failed after {}", stage.label, exchange.id)
+
+
+def _check(exchange: Exchange, stage: Stage[Any], before: Conversation, edits: Sequence[Edit]) -> None:
+    """Raise StageFailed when the stage's edits broke an invariant."""
+    if exchange.conversation is not before and (fault := broken(before, exchange.conversation, edits)):
+        raise StageFailed(stage.label, fault)
+
+
+class Listener:
+    """Passes events through the stages that want them, the last stage of the chain first."""
+
+    def __init__(self, pipeline: Pipeline, exchange: Exchange) -> None:
+        self._pipeline = pipeline
+        self._exchange = exchange
+        self._hooks: list[Bound] = list(pipeline.chain.event)
+
+    def wants(self, kind: type[Event]) -> bool:
+        """Whether any stage asked for this type of event."""
+        return kind in self._pipeline.wanted
+
+    def __call__(self, events: Sequence[Event]) -> Sequence[Event]:
+        """The events as the stages pass them on; the very same sequence when none of them wants any."""
+        for bound in tuple(self._hooks):
+            wants = bound.stage.wants
+            if any(type(event) in wants for event in events):
+                events = self._pass(bound, events)
+        return events
+
+    def _pass(self, bound: Bound, events: Sequence[Event]) -> Sequence[Event]:
+        stage, call = bound
+        passed: list[Event] = []
+        try:
+            for event in events:
+                answer: Iterable[Event] = call(self._exchange, event) if type(event) in stage.wants else (event,)
+                passed.extend(answer)
+        except Exception as error:
+            if not stage.optional:
+                raise StageFailed(stage.label, f"{type(error).__name__} on an event") from error
+            self._hooks.remove(bound)
+            self._exchange.notes.append(f"stage '{stage.label}' left the stream: {type(error).__name__}: {error}")
+            self._pipeline.services.counters.add(f"stage_undone.{stage.label}")
+            return events
+        return passed
+
+
+def resolve(models: ModelTable, exchange: Exchange) -> Target:
+    """The model table's own answer, for a chain in which no stage chooses."""
+    conversation = exchange.conversation
+    return models.resolve(conversation.model, images=conversation.has(Image), dialect=exchange.dialect)

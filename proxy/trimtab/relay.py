@@ -1,0 +1,213 @@
+"""The way back of a reply, sans-I/O: the upstream's bytes in, the client's bytes out, the stages' hooks between.
+
+A frame that no stage changed leaves as the bytes that came, one with changed values is patched in place. Where a stage
+splits, adds or drops events, no frame fits any more: from there on the stream is written anew, by an encoder that saw
+all events before. Nothing here ends a stream that its upstream did not end.
+"""
+
+import re
+from collections.abc import Sequence
+
+import msgspec
+
+from trimtab.conversation import Conversation
+from trimtab.dialects.base import Decoder, Dialect
+from trimtab.dialects.sse import Framer, parse
+from trimtab.errors import ProxyError, UpstreamError
+from trimtab.events import (
+    BlockStop,
+    Event,
+    Failed,
+    Finished,
+    Opaque,
+    Started,
+    TextDelta,
+    ThinkingDelta,
+    ToolDelta,
+    ToolStart,
+    Usage,
+)
+from trimtab.exchange import Exchange
+from trimtab.pipeline import Listener
+
+_BLOCKS = (TextDelta, ThinkingDelta, ToolStart, ToolDelta, BlockStop)
+_AROUND = (Started, Finished, Failed, Opaque)
+_DONE = re.compile(rb"(?:^|[\r\n])data:[ ]?\[DONE\]")
+_NO_CHOICE = re.compile(rb'"choices"[ ]*:[ ]*\[[ ]*\]')
+_USAGE = re.compile(rb'"usage"[ ]*:[ ]*\{')
+
+
+class Relay:
+    """One streamed reply on its way to the client."""
+
+    def __init__(self, exchange: Exchange, listener: Listener, upstream: Dialect, client: Dialect) -> None:
+        self._exchange = exchange
+        self._listener = listener
+        self._client = client
+        self._upstream = upstream
+        self._passes = upstream.name == client.name
+        """Whether frames leave as bytes; no longer once a stage left no frame for its events."""
+        asked = wants_usage(exchange)
+        self._hides = self._passes and not asked and _asks(exchange.conversation)
+        whole = not self._passes or any(listener.wants(kind) for kind in _BLOCKS)
+        self._framer = Framer()
+        self._decoder: Decoder = upstream.decoder((lambda kind: True) if whole else listener.wants)
+        changing = whole or any(listener.wants(kind) for kind in _AROUND)
+        self._encoder = client.encoder(exchange.received.model, usage=asked) if changing else None
+        self._held: list[bytes] = []
+        self._begun = False
+        self.ended = False
+        """Whether the upstream has said its last word; nothing behind it reaches the client."""
+
+    def feed(self, chunk: bytes) -> bytes:
+        """What the client gets for some bytes of the upstream; empty while nothing has begun, and behind the end.
+
+        Raises UpstreamError when the upstream reports a failure before the first event; later ones are told in the
+        stream, behind what came before them.
+        """
+        out: list[bytes] = []
+        for frame in self._framer.feed(chunk):
+            if self.ended:
+                break
+            out.append(self._told(frame))
+        return b"".join(out)
+
+    def finish(self) -> bytes:
+        """What the client gets at the upstream's end. Raises UpstreamError when the reply is not complete."""
+        tail, rest = b"", self._framer.rest
+        if rest.strip() and _whole(rest) and not self.ended:
+            tail = self._told(rest + b"\n\n")
+        if not self.ended:
+            tail += self._pass(self._decoder.finish(), b"")
+            if not self._decoder.complete:
+                raise UpstreamError("the upstream's stream broke off before its end")
+        return tail
+
+    def _told(self, frame: bytes) -> bytes:
+        """A frame on its way, or the failure it led to where the answer has begun."""
+        try:
+            return self._frame(frame)
+        except ProxyError as error:
+            if not self._begun:
+                raise
+            self.ended = True
+            self._exchange.outcome.error = error
+            return self._client.error_frame(error, self._exchange.id)
+
+    def _frame(self, frame: bytes) -> bytes:
+        events = self._decoder.decode(frame)
+        if self._decoder.complete and (self._upstream.name != "chat" or _DONE.search(frame)):
+            self.ended = True
+        if self._hides and _NO_CHOICE.search(frame) and _USAGE.search(frame):
+            # Usage that route asked for: the client did not, and may not expect a chunk without a choice.
+            frame = b""
+        if events:
+            return self._pass(events, frame)
+        if not self._passes:
+            return b""
+        if self._begun:
+            return frame
+        # A comment before the first event must not open the answer: a failure may still become a plain HTTP error.
+        self._held.append(frame)
+        return b""
+
+    def _pass(self, events: Sequence[Event], frame: bytes) -> bytes:
+        for event in events:
+            observe(self._exchange, event)
+            if isinstance(event, Failed):
+                if not self._begun or not _readable(frame):
+                    raise UpstreamError(event.message, cause=event.cause)
+                self.ended = True
+        after = self._listener(events)
+        out = self._render(events, after, frame)
+        if self._begun or not events:
+            return out
+        if all(isinstance(event, Opaque) for event in events):
+            self._held.append(out)
+            return b""
+        self._begun = True
+        return b"".join(self._held) + out
+
+    def _render(self, before: Sequence[Event], after: Sequence[Event], frame: bytes) -> bytes:
+        patched = None
+        if self._passes:
+            patched = self._client.patch(frame, before, after) if frame and after is not before else frame
+        made = b"" if self._encoder is None else self._encoder.encode(after)
+        if patched is not None:
+            return patched
+        self._passes = False
+        return made
+
+
+def _whole(rest: bytes) -> bool:
+    """Whether the last bytes of a stream lack no more than their blank line."""
+    data = parse(rest).data
+    return data is None or data.strip() == b"[DONE]" or _readable(rest)
+
+
+def _readable(frame: bytes) -> bool:
+    """Whether a frame holds JSON."""
+    try:
+        msgspec.json.decode(parse(frame).data or b"")
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return False
+    return True
+
+
+def wants_usage(exchange: Exchange) -> bool:
+    """Whether a chat client asked for usage at the end of the stream."""
+    return _asks(exchange.received)
+
+
+def _asks(conversation: Conversation) -> bool:
+    options = conversation.head.get("stream_options")
+    return isinstance(options, dict) and options.get("include_usage") is True
+
+
+def gather(exchange: Exchange, upstream: Dialect, body: bytes) -> list[Event]:
+    """All events of a stream that came whole. Raises UpstreamError when it is not complete."""
+    decoder, framer = upstream.decoder(lambda kind: True), Framer()
+    frames = framer.feed(body)
+    if framer.rest.strip():
+        frames.append(framer.rest + b"\n\n")
+    events = [event for frame in frames for event in decoder.decode(frame)]
+    events += decoder.finish()
+    for event in events:
+        observe(exchange, event)
+        if isinstance(event, Failed):
+            raise UpstreamError(event.message, cause=event.cause)
+    if not decoder.complete:
+        raise UpstreamError("the upstream's stream broke off before its end")
+    return events
+
+
+def observe(exchange: Exchange, event: Event) -> None:
+    """Book what an event of the upstream says about the outcome, before any stage can change it."""
+    outcome = exchange.outcome
+    if isinstance(event, Started):
+        outcome.upstream_id = event.id or outcome.upstream_id
+        outcome.usage = event.usage or outcome.usage
+    elif isinstance(event, Finished):
+        outcome.usage = _truer(event.usage, outcome.usage)
+        outcome.reason = event.reason
+    elif isinstance(event, Failed):
+        outcome.error = UpstreamError(event.message, cause=event.cause)
+
+
+def _truer(new: Usage | None, old: Usage | None) -> Usage | None:
+    return old if new is None else new
+
+
+def whole(exchange: Exchange, listener: Listener, upstream: Dialect, client: Dialect, body: bytes) -> bytes:
+    """The client's form of a reply that came whole. Raises UpstreamError when it is none."""
+    events: Sequence[Event] = upstream.unfold(body)
+    for event in events:
+        observe(exchange, event)
+    after = listener(events)
+    if upstream.name == client.name:
+        if after is events:
+            return body
+        patched = client.patch(body, events, after)
+        if patched is not None:
+            return patched
+    return client.fold(after, exchange.received.model)

@@ -1,0 +1,233 @@
+"""What lives as long as the proxy: connections, tables, the store, and the set of stages in force, which can change."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from loguru import logger
+
+from trimtab import config as configuration
+from trimtab.asking import Asker
+from trimtab.conversation import Conversation, Head
+from trimtab.dialects import DIALECTS
+from trimtab.errors import BadRequest, Cause, ConfigError
+from trimtab.memo import FactTable, MessageTable
+from trimtab.pipeline import Pipeline
+from trimtab.registry import AnyStage, compile_chain
+from trimtab.services import Clock, Counters, Services, Store, SystemClock
+from trimtab.splice import scan
+from trimtab.upstream import Forwarder
+
+LOOK_EVERY = 1.0
+"""Seconds between two looks at pipelines.toml."""
+
+
+class StageSet:
+    """All pipelines made from one reading of pipelines.toml; stopped after its last exchange."""
+
+    def __init__(self, config: configuration.Config, services: Services) -> None:
+        self.config = config
+        self.services = services
+        self.stages: dict[str, AnyStage] = {
+            label: spec.cls(spec.options, label) for label, spec in config.stages.items()
+        }
+        self.pipelines = {
+            name: Pipeline(
+                name,
+                compile_chain([self.stages[label] for label in labels], f"[pipeline.{name}]"),
+                services,
+            )
+            for name, labels in config.pipelines.items()
+        }
+        self.users = 0
+        self.stopped = False
+        self._started: list[AnyStage] = []
+        self._retired = asyncio.Event()
+
+    async def start(self) -> None:
+        """Run the start hooks, once per stage. Raises ConfigError with every stage's problem."""
+        problems: list[str] = []
+        for bound in self._unique("start"):
+            try:
+                await bound[1](self.services)
+                self._started.append(bound[0])
+            except ConfigError as error:
+                problems += [f"stage '{bound[0].label}': {problem}" for problem in error.problems]
+        if problems:
+            await self.stop()
+            raise ConfigError(*problems)
+
+    async def stop(self) -> None:
+        """Run the stop hooks of what was started."""
+        self.stopped = True
+        for stage, call in self._unique("stop"):
+            if stage not in self._started and any(bound.stage is stage for bound in self._bound("start")):
+                continue
+            try:
+                await call()
+            except Exception as error:
+                logger.opt(exception=error).error("stage '{}' failed to stop", stage.label)
+
+    async def retire(self) -> None:
+        """Wait for the last exchange, then stop."""
+        if self.users:
+            await self._retired.wait()
+        await self.stop()
+
+    @contextmanager
+    def lease(self, name: str) -> Iterator[Pipeline]:
+        """A pipeline for one exchange. Raises BadRequest (404) for a name that does not exist."""
+        pipeline = self.pipelines.get(name)
+        if pipeline is None:
+            known = ", ".join(sorted(self.pipelines))
+            raise BadRequest(f"no pipeline '{name}' (known: {known})", cause=Cause.NOT_FOUND)
+        self.users += 1
+        try:
+            yield pipeline
+        finally:
+            self.users -= 1
+            if not self.users:
+                self._retired.set()
+
+    def _bound(self, hook: str) -> list[Any]:
+        return [bound for pipeline in self.pipelines.values() for bound in getattr(pipeline.chain, hook)]
+
+    def _unique(self, hook: str) -> list[tuple[AnyStage, Callable[..., Awaitable[None]]]]:
+        seen: dict[str, tuple[AnyStage, Callable[..., Awaitable[None]]]] = {}
+        for bound in self._bound(hook):
+            seen.setdefault(bound.stage.label, (bound.stage, bound.call))
+        return list(seen.values())
+
+
+class Runtime:
+    """The running proxy behind its surfaces."""
+
+    def __init__(
+        self,
+        config: configuration.Config,
+        *,
+        store: Store,
+        clock: Clock | None = None,
+        load: Callable[[], configuration.Config] | None = None,
+    ) -> None:
+        self.config = config
+        self.clock: Clock = clock or SystemClock()
+        self.store = store
+        self.counters = Counters()
+        self.messages = MessageTable(config.core.memo_mb * 1024 * 1024)
+        self.counts: FactTable[Any] = FactTable(config.core.memo_entries)
+        self.forwarder = Forwarder()
+        self.draining = False
+        self.no_count: dict[str, float] = {}
+        """Until when (monotonic) an upstream is taken not to count tokens."""
+        self.asker = Asker(self)
+        self._load = load
+        self._looked = self.clock.monotonic()
+        self._mtime = _mtime(config.path)
+        self._jobs: set[asyncio.Task[Any]] = set()
+        self._turn = asyncio.Semaphore(1)
+        self.current = StageSet(config, self._services(config))
+
+    def _services(self, config: configuration.Config) -> Services:
+        return Services(
+            models=config.models,
+            clock=self.clock,
+            counters=self.counters,
+            counts=self.counts,
+            store=self.store,
+            directory=config.store.path,
+            loopback=config.serve.loopback,
+        )
+
+    async def start(self) -> None:
+        """Open the pool and start the stages. Raises ConfigError when a stage cannot start."""
+        await self.forwarder.open()
+        try:
+            await self.current.start()
+        except ConfigError:
+            await self.forwarder.close()
+            raise
+
+    async def stop(self) -> None:
+        """Cancel what runs in the background, stop the stages, close the pool."""
+        for job in tuple(self._jobs):
+            job.cancel()
+        await asyncio.gather(*self._jobs, return_exceptions=True)
+        await self.current.stop()
+        await self.forwarder.close()
+
+    @contextmanager
+    def lease(self, name: str) -> Iterator[Pipeline]:
+        """A pipeline of the set in force, for one exchange."""
+        self.look()
+        with self.current.lease(name) as pipeline:
+            yield pipeline
+
+    def look(self) -> None:
+        """Start a reload when pipelines.toml changed; looks at most once a second."""
+        now = self.clock.monotonic()
+        if now - self._looked < LOOK_EVERY or self._load is None:
+            return
+        self._looked = now
+        mtime = _mtime(self.config.path)
+        if mtime != self._mtime:
+            self._mtime = mtime
+            self.spawn(self.reload())
+
+    async def reload(self) -> bool:
+        """Read pipelines.toml again: a valid file takes over for new requests, a broken one is reported."""
+        if self._load is None:
+            return False
+        try:
+            config = await asyncio.to_thread(self._load)
+            fresh = StageSet(config, self._services(config))
+            await fresh.start()
+        except ConfigError as error:
+            logger.error("the new pipelines.toml is not used: {}", "; ".join(error.problems))
+            self.counters.add("reload_failed")
+            return False
+        for sentence in configuration.changes(self.config, config):
+            logger.warning("reload: {}", sentence)
+        old, self.current, self.config = self.current, fresh, config
+        logger.info("reloaded {}", config.path)
+        self.counters.add("reloads")
+        self.spawn(old.retire())
+        return True
+
+    def spawn(self, work: Any) -> None:
+        """Run a coroutine in the background; cancelled at shutdown."""
+        task = asyncio.ensure_future(work)
+        self._jobs.add(task)
+        task.add_done_callback(self._jobs.discard)
+
+    async def settled(self) -> None:
+        """Wait until nothing runs in the background."""
+        while self._jobs:
+            await asyncio.gather(*self._jobs, return_exceptions=True)
+
+    def later(self, work: Callable[[], Awaitable[None]]) -> None:
+        """Run what a stage left for later: one at a time, behind everything that has a client waiting."""
+        self.spawn(self._later(work))
+
+    async def _later(self, work: Callable[[], Awaitable[None]]) -> None:
+        async with self._turn:
+            try:
+                await work()
+            except Exception as error:
+                self.counters.add("later_failed")
+                logger.opt(exception=error).error("background work failed")
+
+
+def nothing(dialect: str) -> Conversation:
+    """An empty conversation, for requests that only look at the proxy."""
+    found = DIALECTS.get(dialect, DIALECTS["chat"])
+    return Conversation(found.name, Head(scan(b"{}", ())), ())
+
+
+def _mtime(path: Path | None) -> float | None:
+    try:
+        return path.stat().st_mtime if path is not None else None
+    except OSError:
+        return None

@@ -1,0 +1,121 @@
+"""Runs the app in this process on hypercorn, with the defaults that agents need."""
+
+import asyncio
+import signal
+import socket
+import sys
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+from hypercorn.asyncio import serve as hypercorn_serve
+from hypercorn.config import Config as Hypercorn
+from loguru import logger
+
+from trimtab import config as configuration
+from trimtab.app import make_app
+from trimtab.echo import EchoOptions, echo_app
+from trimtab.errors import ConfigError
+from trimtab.runtime import Runtime
+from trimtab.store import DiskStore
+
+try:
+    import uvloop
+except ImportError:  # no wheel for this platform
+    uvloop = None  # type: ignore[assignment]  # the loop of the standard library serves then
+
+BACKLOG = 2048
+
+
+def log_to_stderr(*, debug: bool) -> None:
+    """One line per record. Values of variables never stand in a traceback: a key might be among them."""
+    logger.remove()
+    line = "<dim>{time:YYYY-MM-DD HH:mm:ss.SSS}</dim> <level>{level: <7}</level> {message}"
+    logger.add(sys.stderr, level="DEBUG" if debug else "INFO", format=line, diagnose=False, backtrace=debug)
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A listening socket. Raises ConfigError when the address cannot be had."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        listener = socket.create_server((host, port), family=family, backlog=BACKLOG)
+    except OSError as error:
+        raise ConfigError(f"cannot listen on {host}:{port}: {error.strerror or error}; choose another --port") from None
+    listener.setblocking(False)  # noqa: FBT003  # the standard library's own signature
+    return listener
+
+
+def settings(descriptor: int, grace: float) -> Hypercorn:
+    """Hypercorn's settings.
+
+    Its own defaults would close a connection after 5 s of thought or 1,000 requests, cut streams 3 s after a stop, and
+    refuse heads over 16 KB.
+    """
+    config = Hypercorn()
+    config.bind = [f"fd://{descriptor}"]
+    config.backlog = BACKLOG
+    config.keep_alive_timeout = 300
+    config.keep_alive_max_requests = 10**9
+    config.graceful_timeout = grace
+    config.shutdown_timeout = grace + 5
+    config.h11_max_incomplete_size = 64 * 1024
+    config.include_server_header = False
+    config.include_date_header = False
+    config.accesslog = None
+    config.errorlog = None
+    return config
+
+
+async def run(app: Any, listener: socket.socket, grace: float, stop: asyncio.Event) -> None:
+    """Serve until `stop` is set, then give open streams `grace` seconds; takes the listener over."""
+
+    async def stopped() -> None:
+        await stop.wait()
+
+    await hypercorn_serve(app, settings(listener.detach(), grace), shutdown_trigger=stopped)
+
+
+def serve(config: configuration.Config, load: Callable[[], configuration.Config] | None = None) -> None:
+    """`trimtab serve`: run until SIGINT or SIGTERM; SIGHUP reads pipelines.toml again."""
+    listener = listen(config.serve.host, config.serve.port)
+    run_here(_serve(config, listener, load))
+
+
+async def _serve(
+    config: configuration.Config, listener: socket.socket, load: Callable[[], configuration.Config] | None
+) -> None:
+    log_to_stderr(debug=config.serve.debug)
+    store = DiskStore(config.store.path, compress=config.store.compress, log=config.store.log)
+    runtime = Runtime(config, store=store, load=load)
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stop.set)
+    loop.add_signal_handler(signal.SIGHUP, lambda: runtime.spawn(runtime.reload()))
+    for note in config.notes:
+        logger.warning(note)
+    logger.info("trimtab listens on http://{}:{} ({})", *listener.getsockname()[:2], config.path)
+    try:
+        await run(make_app(runtime), listener, config.serve.grace, stop)
+    finally:
+        await store.close()
+
+
+def echo(host: str, port: int, *, delay: float = 0.0, chunk_delay: float = 0.0) -> None:
+    """`trimtab echo`: the embedded upstream on a port of its own."""
+    listener = listen(host, port)
+    app = echo_app(EchoOptions(delay=delay, chunk_delay=chunk_delay, keep=0))
+
+    async def main() -> None:
+        stop = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, stop.set)
+        logger.info("echo listens on http://{}:{} (chat at /v1, messages at /)", *listener.getsockname()[:2])
+        await run(app, listener, 1.0, stop)
+
+    run_here(main())
+
+
+def run_here(work: Coroutine[Any, Any, None]) -> None:
+    """Run a coroutine on uvloop where it is installed, else on asyncio's own loop."""
+    asyncio.run(work) if uvloop is None else uvloop.run(work)

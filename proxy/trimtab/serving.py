@@ -1,0 +1,226 @@
+"""Serves one exchange: the stages, the upstream, the way back, and an end that is always booked."""
+
+from time import perf_counter
+
+from loguru import logger
+
+from trimtab import headers, relay
+from trimtab.asgi import STREAM_HEADERS, Receive, Writer
+from trimtab.conversation import Image
+from trimtab.counting import count
+from trimtab.dialects import DIALECTS
+from trimtab.dialects.base import Dialect
+from trimtab.errors import Cause, ProxyError, UpstreamError
+from trimtab.events import Event
+from trimtab.exchange import Exchange
+from trimtab.hookspecs import Reply
+from trimtab.models import Target
+from trimtab.outgoing import call_for, refusal
+from trimtab.pipeline import Listener, Pipeline
+from trimtab.runtime import Runtime
+from trimtab.upstream import Response
+from trimtab.watch import ClientGone, Watch
+
+
+class Serving:
+    """One exchange from its parsed request to its booked end."""
+
+    def __init__(
+        self, runtime: Runtime, pipeline: Pipeline, exchange: Exchange, dialect: Dialect, writer: Writer
+    ) -> None:
+        self._runtime = runtime
+        self._pipeline = pipeline
+        self._exchange = exchange
+        self._dialect = dialect
+        self._writer = writer
+        self._begun = perf_counter()
+        self._waited = 0.0
+
+    async def run(self, receive: Receive) -> None:
+        """Answer the client; whatever happens, the done hooks run once."""
+        try:
+            async with self._watch(receive) as watch:
+                await self._answer(watch)
+        except ClientGone:
+            self._exchange.outcome.client_gone = not self._writer.ended
+        except ProxyError as error:
+            await self._fail(error)
+        except Exception as error:
+            logger.opt(exception=error).error("request {} failed", self._exchange.id)
+            detail = f" ({type(error).__name__}: {error})" if self._runtime.config.serve.debug else ""
+            await self._fail(ProxyError(f"the proxy failed on this request; its log says why{detail}"))
+        finally:
+            self._book()
+
+    def _watch(self, receive: Receive) -> Watch:
+        serve = self._runtime.config.serve
+        ping = self._ping if self._exchange.received.stream and self._exchange.operation == "generate" else None
+        return Watch(receive, first_ping=serve.first_ping, interval=serve.ping_interval, ping=ping)
+
+    async def _answer(self, watch: Watch) -> None:
+        reply = await self._pipeline.request(self._exchange)
+        if reply is not None:
+            await self._own(reply)
+            return
+        target = self._exchange.target
+        self._name_model(target)
+        if self._exchange.operation == "count":
+            body = self._dialect.count(await count(self._runtime, self._exchange, target))
+            await self._writer.whole(200, self._fields("application/json"), body)
+        else:
+            await self._forward(watch, target)
+
+    def _name_model(self, target: Target) -> None:
+        """Without a stage that writes it, the core writes the target's name of the model."""
+        exchange = self._exchange
+        if exchange.conversation.model != target.model.name:
+            exchange.stage = "core"
+            exchange.set_member("model", target.model.name, f"served by upstream '{target.upstream.name}'")
+
+    async def _forward(self, watch: Watch, target: Target) -> None:
+        if target.dialect != self._exchange.dialect:
+            raise _untranslated(self._exchange, target)
+        call = call_for(self._runtime, self._exchange, target)
+        self._exchange.outcome.sent_bytes = len(call.body)
+        watch.expect(target.upstream.first_byte_timeout, target.upstream.silence_timeout)
+        asked = perf_counter()
+        async with await self._runtime.forwarder.send(call) as response:
+            self._waited = perf_counter() - asked
+            if response.status >= 300:
+                raise await refusal(call, response)
+            if response.content_type == "text/event-stream":
+                await self._stream(watch, target, response)
+            else:
+                await self._whole(watch, target, response)
+
+    async def _stream(self, watch: Watch, target: Target, response: Response) -> None:
+        """Pass a stream on piece by piece; nothing is held back but a piece of a frame."""
+        passing = relay.Relay(self._exchange, self._listener(), DIALECTS[target.dialect], self._dialect)
+        if not self._exchange.received.stream:
+            await self._fold(watch, target, response)
+            return
+        writer, outcome = self._writer, self._exchange.outcome
+        while chunk := await response.chunk():
+            outcome.received_bytes += len(chunk)
+            out = passing.feed(chunk)
+            if not out:
+                continue
+            watch.touch()
+            if watch.pinging:
+                await watch.settle()
+            if writer.status is None:
+                await writer.start(200, self._fields(None, response) | STREAM_HEADERS)
+            if passing.ended:
+                await writer.end(out)
+                return
+            await writer.write(out)
+        out = passing.finish()
+        if writer.status is None:
+            await writer.start(200, self._fields(None, response) | STREAM_HEADERS)
+        await writer.end(out)
+
+    async def _fold(self, watch: Watch, target: Target, response: Response) -> None:
+        """An upstream that streams although nobody asked: gather its events into one body."""
+        events = relay.gather(self._exchange, DIALECTS[target.dialect], await self._read(watch, response))
+        body = self._dialect.fold(self._listener()(events), self._exchange.received.model)
+        await self._writer.whole(200, self._fields("application/json", response), body)
+
+    async def _whole(self, watch: Watch, target: Target, response: Response) -> None:
+        body = await self._read(watch, response)
+        upstream, listener = DIALECTS[target.dialect], self._listener()
+        if self._exchange.received.stream:
+            events: list[Event] = upstream.unfold(body)
+            for event in events:
+                relay.observe(self._exchange, event)
+            await self._say(list(listener(events)), response)
+            return
+        out = relay.whole(self._exchange, listener, upstream, self._dialect, body)
+        await self._writer.whole(200, self._fields("application/json", response), out)
+
+    async def _read(self, watch: Watch, response: Response) -> bytes:
+        watch.touch()
+        body = await response.read()
+        self._exchange.outcome.received_bytes = len(body)
+        return body
+
+    async def _own(self, reply: Reply) -> None:
+        """An answer that a stage gave."""
+        if reply.rendered is not None:
+            fields = self._fields(None) | reply.rendered.headers
+            await self._writer.whole(reply.rendered.status, fields, reply.rendered.body)
+            return
+        for event in reply.events:
+            relay.observe(self._exchange, event)
+        events = self._listener()(reply.events)
+        if self._exchange.received.stream:
+            await self._say(list(events), None)
+        else:
+            body = self._dialect.fold(events, self._exchange.received.model)
+            await self._writer.whole(200, self._fields("application/json"), body)
+
+    async def _say(self, events: list[Event], response: Response | None) -> None:
+        """Events that are all there, as a stream."""
+        encoder = self._dialect.encoder(self._exchange.received.model, usage=relay.wants_usage(self._exchange))
+        await self._writer.start(200, self._fields(None, response) | STREAM_HEADERS)
+        await self._writer.end(encoder.encode(events))
+
+    async def _ping(self) -> None:
+        if self._writer.ended:
+            return
+        if self._writer.status is None:
+            await self._writer.start(200, self._fields(None) | STREAM_HEADERS)
+        await self._writer.write(self._dialect.ping)
+
+    async def _fail(self, error: ProxyError) -> None:
+        outcome = self._exchange.outcome
+        outcome.error = error
+        passed = error.headers if isinstance(error, UpstreamError) else {}
+        try:
+            await self._writer.fail(error, self._dialect, {**passed, **self._fields(None)})
+        except OSError:
+            outcome.client_gone = True
+
+    def _fields(self, content_type: str | None, response: Response | None = None) -> dict[str, str]:
+        """Headers of an answer: the upstream's that a client acts on, the stages', what was dropped, and timings."""
+        exchange = self._exchange
+        fields = headers.to_client(response.headers) if response is not None else {}
+        fields |= exchange.headers
+        if content_type is not None:
+            fields["content-type"] = content_type
+        if exchange.dropped:
+            fields["x-trimtab-dropped"] = ",".join(exchange.dropped)
+        steps = [*exchange.timings, ("upstream", self._waited)] if self._waited else exchange.timings
+        fields["server-timing"] = ", ".join(f"{label};dur={seconds * 1000:.2f}" for label, seconds in steps)
+        return fields
+
+    def _listener(self) -> Listener:
+        return self._pipeline.listener(self._exchange)
+
+    def _book(self) -> None:
+        """Complete the outcome, run the done hooks, and start what the stages left for later."""
+        exchange, outcome, writer = self._exchange, self._exchange.outcome, self._writer
+        outcome.status = writer.status
+        outcome.total_s = perf_counter() - self._begun
+        if writer.began is not None:
+            outcome.first_byte_s = writer.began - self._begun
+        counters = self._runtime.counters
+        counters.add(f"requests.{exchange.dialect}.{exchange.operation}")
+        if outcome.error is not None:
+            counters.add(f"failed.{outcome.error.cause}")
+        if outcome.client_gone:
+            counters.add("client_gone")
+        self._pipeline.done(exchange)
+        for work in exchange.pending:
+            self._runtime.later(work)
+
+
+def _untranslated(exchange: Exchange, target: Target) -> ProxyError:
+    suffix = "-openai" if exchange.dialect == "chat" else "-anthropic"
+    images = exchange.conversation.has(Image)
+    what = "images" if images else f"model '{exchange.received.model}'"
+    remedy = "send images in that dialect" if images else f"ask for the model with the suffix {suffix}"
+    return ProxyError(
+        f"upstream '{target.upstream.name}' serves {what} and speaks {target.dialect}; translation from "
+        f"{exchange.dialect} is not built yet: {remedy}",
+        cause=Cause.UNSUPPORTED,
+    )

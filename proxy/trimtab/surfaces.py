@@ -1,0 +1,78 @@
+"""The endpoints that models are asked through: one per dialect and operation, all through the same pipeline."""
+
+from loguru import logger
+
+from trimtab import compaction, headers
+from trimtab.asgi import Receive, Scope, Send, Writer, read_body
+from trimtab.dialects.base import Dialect
+from trimtab.errors import BadRequest, Cause, ProxyError
+from trimtab.exchange import Exchange, Incoming, Operation
+from trimtab.pipeline import Pipeline
+from trimtab.runtime import Runtime
+from trimtab.serving import Serving
+from trimtab.watch import ClientGone
+
+
+class Surface:
+    """An ASGI endpoint that takes requests of one dialect."""
+
+    def __init__(self, runtime: Runtime, dialect: Dialect, operation: Operation) -> None:
+        self._runtime = runtime
+        self._dialect = dialect
+        self._operation: Operation = operation
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        incoming = incoming_of(scope)
+        serve = self._runtime.config.serve
+        identity = headers.request_id(incoming.headers) if serve.request_id else headers.request_id({})
+        writer = Writer(send, identity, show_id=serve.request_id)
+        try:
+            check_method(incoming, "POST")
+            with self._runtime.lease(scope.get("path_params", {}).get("pipeline", "default")) as pipeline:
+                exchange = await self._read(pipeline, incoming, receive, identity)
+                await Serving(self._runtime, pipeline, exchange, self._dialect, writer).run(receive)
+        except ClientGone:
+            logger.info(
+                "{} {} {}: the client left before its request was whole", identity, incoming.method, incoming.path
+            )
+        except ProxyError as error:
+            self._runtime.counters.add(f"refused.{error.cause}")
+            logger.info("{} {} {}: {}", identity, incoming.method, incoming.path, error.message)
+            await writer.fail(error, self._dialect)
+
+    async def _read(self, pipeline: Pipeline, incoming: Incoming, receive: Receive, identity: str) -> Exchange:
+        limit = self._runtime.config.serve.max_request_mb * 1024 * 1024
+        body = await read_body(receive, limit, incoming.headers.get("content-length", ""))
+        conversation = self._dialect.parse(body, self._runtime.messages)
+        exchange = Exchange(
+            id=identity,
+            operation=self._operation,
+            incoming=incoming,
+            conversation=conversation,
+            pipeline=pipeline.name,
+            resolve=pipeline.target,
+            ask=self._runtime.asker.ask,
+        )
+        exchange.compaction = compaction.requested(conversation, incoming.headers)
+        if conversation.mended:
+            exchange.notes.append(f"{conversation.mended} lone surrogates mended")
+            exchange.headers["x-trimtab-mended"] = str(conversation.mended)
+        return exchange
+
+
+def incoming_of(scope: Scope) -> Incoming:
+    """The request line, headers and peer of an ASGI scope."""
+    client = scope.get("client")
+    return Incoming(
+        method=scope["method"],
+        path=scope["path"],
+        query=scope.get("query_string", b"").decode("latin-1"),
+        headers=headers.incoming(scope["headers"]),
+        peer=str(client[0]) if client else "",
+    )
+
+
+def check_method(incoming: Incoming, *allowed: str) -> None:
+    """Raise BadRequest (405) for a method the path does not know."""
+    if incoming.method not in allowed:
+        raise BadRequest(f"{incoming.path} takes {' or '.join(allowed)}, not {incoming.method}", cause=Cause.METHOD)

@@ -1,0 +1,196 @@
+"""Calls upstreams over pooled connections: the only file that touches aiohttp."""
+
+import ssl
+from collections.abc import Mapping
+from types import TracebackType
+from typing import Self
+from urllib.parse import urlsplit
+from urllib.request import getproxies, proxy_bypass
+
+import aiohttp
+import msgspec
+from yarl import URL
+
+from trimtab.errors import UpstreamError, UpstreamTimeout
+
+MAX_BODY = 512 * 1024 * 1024
+"""Bytes of a reply that is not streamed, above which an upstream is taken to have lost its way."""
+
+_BUFFER = 64 * 1024
+"""Bytes read ahead of a slow client: the one buffer that a stream may fill."""
+
+
+class Call(msgspec.Struct, frozen=True, kw_only=True):
+    """One HTTP request to an upstream."""
+
+    url: str
+    headers: Mapping[str, str]
+    body: bytes
+    connect_timeout: float = 10.0
+    method: str = "POST"
+    name: str = ""
+    """The upstream's name, for messages."""
+
+    def __repr__(self) -> str:
+        return f"Call({self.method} {self.name})"
+
+
+class Body(aiohttp.BytesPayload):
+    """A request body that is written at once.
+
+    aiohttp warns of bodies over 1 MB given as bytes, since a file could be read in pieces; ours is in memory anyway.
+    """
+
+    def __init__(self, value: bytes) -> None:
+        aiohttp.payload.Payload.__init__(self, value, content_type="application/json")
+        self._size = len(value)
+
+
+class Response:
+    """An upstream's answer; close it, or use it as an async context manager."""
+
+    def __init__(self, call: Call, response: aiohttp.ClientResponse, state: "State") -> None:
+        self._call = call
+        self._response = response
+        self._state: State | None = state
+        state.open += 1
+        self.status = response.status
+        self.headers = {name.lower(): value for name, value in response.headers.items()}
+
+    @property
+    def content_type(self) -> str:
+        """The media type without parameters, lower case."""
+        return self.headers.get("content-type", "").partition(";")[0].strip().lower()
+
+    async def chunk(self) -> bytes:
+        """The next bytes as they come, decompressed; empty at the end. Raises UpstreamError when it breaks off."""
+        try:
+            return await self._response.content.readany()
+        except (aiohttp.ClientError, OSError) as error:
+            raise _broke_off(self._call, error) from error
+
+    async def read(self, limit: int = MAX_BODY) -> bytes:
+        """The whole body. Raises UpstreamError when it breaks off or passes `limit` bytes."""
+        chunks, size = [], 0
+        while chunk := await self.chunk():
+            chunks.append(chunk)
+            size += len(chunk)
+            if size > limit:
+                raise UpstreamError(f"upstream '{self._call.name}' sent more than {limit} bytes")
+        return b"".join(chunks)
+
+    def close(self) -> None:
+        """Give the connection back when the body was read, else close it, which ends the upstream's work."""
+        if self._state is not None:
+            self._state.open -= 1
+            self._state = None
+        if self._response.content.is_eof():
+            self._response.release()
+        else:
+            self._response.close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+class State(msgspec.Struct):
+    """What became of the requests to one upstream."""
+
+    requests: int = 0
+    open: int = 0
+    failed: int = 0
+    last_status: int | None = None
+    last_error: str | None = None
+
+
+class Forwarder:
+    """A pool of connections to all upstreams. Open and close it inside a running loop."""
+
+    def __init__(self) -> None:
+        self._session: aiohttp.ClientSession | None = None
+        self._urls: dict[str, tuple[URL, str | None]] = {}
+        self._states: dict[str, State] = {}
+
+    async def open(self) -> None:
+        """Make the pool."""
+        connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=60, ssl=ssl.create_default_context())
+        self._session = aiohttp.ClientSession(
+            connector=connector,
+            timeout=aiohttp.ClientTimeout(total=None),
+            cookie_jar=aiohttp.DummyCookieJar(),
+            read_bufsize=_BUFFER,
+            auto_decompress=True,
+        )
+
+    async def close(self) -> None:
+        """Close every connection."""
+        if self._session is not None:
+            await self._session.close()
+            self._session = None
+
+    async def send(self, call: Call) -> Response:
+        """Send a request and wait for the answer's head. Cancelling it closes the connection.
+
+        Raises UpstreamError when nobody answers, UpstreamTimeout when the connection takes too long to open.
+        """
+        if self._session is None:
+            raise UpstreamError("the proxy is not started")
+        url, proxy = self._address(call.url)
+        state = self._states.setdefault(call.name, State())
+        state.requests += 1
+        try:
+            response = await self._session.request(
+                call.method,
+                url,
+                data=Body(call.body) if call.body else None,
+                headers=call.headers,
+                proxy=proxy,
+                allow_redirects=False,
+                timeout=aiohttp.ClientTimeout(total=None, sock_connect=call.connect_timeout),
+                skip_auto_headers=("User-Agent",),
+            )
+        except (aiohttp.ClientError, OSError) as error:
+            state.failed += 1
+            refused = _no_answer(call, error)
+            state.last_error = refused.message
+            raise refused from error
+        state.last_status = response.status
+        return Response(call, response, state)
+
+    def state(self, name: str) -> dict[str, object]:
+        """What /health shows of an upstream."""
+        return msgspec.structs.asdict(self._states.get(name, State()))
+
+    def _address(self, url: str) -> tuple[URL, str | None]:
+        """The parsed URL, and the proxy that the environment (HTTPS_PROXY, NO_PROXY, ...) names for it."""
+        known = self._urls.get(url)
+        if known is None:
+            parts = urlsplit(url)
+            bypass = proxy_bypass(parts.netloc)
+            known = self._urls[url] = (URL(url), None if bypass else getproxies().get(parts.scheme))
+        return known
+
+
+def _no_answer(call: Call, error: Exception) -> UpstreamError:
+    if isinstance(error, aiohttp.ConnectionTimeoutError):
+        return UpstreamTimeout(f"upstream '{call.name}' did not accept a connection within {call.connect_timeout:g} s")
+    if isinstance(error, aiohttp.ClientConnectorCertificateError | aiohttp.ClientConnectorSSLError):
+        reason = "its TLS certificate or handshake was refused"
+    elif isinstance(error, aiohttp.ClientConnectorDNSError):
+        reason = "its name cannot be resolved"
+    elif isinstance(error, aiohttp.ClientConnectorError):
+        reason = f"no connection: {error.os_error.strerror or type(error.os_error).__name__}"
+    elif isinstance(error, aiohttp.ServerDisconnectedError | ConnectionError):
+        reason = "it closed the connection without an answer"
+    else:
+        reason = type(error).__name__
+    return UpstreamError(f"upstream '{call.name}' did not answer: {reason}")
+
+
+def _broke_off(call: Call, error: Exception) -> UpstreamError:
+    return UpstreamError(f"upstream '{call.name}' broke off its answer ({type(error).__name__})")

@@ -1,0 +1,142 @@
+"""Watches one exchange from beside: ends its work when the client leaves or the upstream stays silent too long."""
+
+import asyncio
+import math
+from collections.abc import Awaitable, Callable, Mapping
+from types import TracebackType
+from typing import Any, Self
+
+from trimtab.errors import UpstreamTimeout
+
+Receive = Callable[[], Awaitable[Mapping[str, Any]]]
+
+
+class ClientGone(Exception):
+    """The client closed its connection; nobody is left to answer."""
+
+
+class Watch:
+    """Interrupts the task that enters it, by cancelling its current await, and raises the reason at the end.
+
+    A timer looks now and then whether the upstream gave a sign of life (`touch`); nothing is done per chunk. While
+    it is silent, `ping` is called: first after `first_ping` seconds, then every `interval`.
+    """
+
+    def __init__(
+        self,
+        receive: Receive,
+        *,
+        first_ping: float,
+        interval: float,
+        ping: Callable[[], Awaitable[None]] | None = None,
+    ) -> None:
+        self._receive = receive
+        self._first_byte = self._silence = math.inf
+        # No seconds mean no pings; a timer that is always due would never let go of the loop.
+        self._first_ping, self._interval = first_ping or math.inf, interval or math.inf
+        self._ping = ping
+        self._pinging: asyncio.Task[None] | None = None
+        self._reason: Exception | None = None
+        self._alive = False
+
+    async def __aenter__(self) -> Self:
+        self._loop = asyncio.get_running_loop()
+        self._task = asyncio.current_task()
+        self._cancelling = self._task.cancelling() if self._task is not None else 0
+        self._entered = self._last = self._loop.time()
+        self._pinged: float | None = None
+        self._listener = self._loop.create_task(self._listen())
+        self._timer = self._loop.call_at(self._due(), self._tick)
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._timer.cancel()
+        self._listener.cancel()
+        if self._pinging is not None:
+            self._pinging.cancel()
+        reason, self._task = self._reason, None
+        if reason is None:
+            return
+        task = asyncio.current_task()
+        # Somebody else's cancellation stands beside ours: it outweighs the reason, and goes on.
+        others = task is not None and task.uncancel() > self._cancelling
+        if kind is None:
+            # The work was done when the interruption came: take it out of the task, or the next await would meet it.
+            try:
+                await asyncio.sleep(0)
+            except asyncio.CancelledError:
+                if others or (task is not None and task.cancelling() > self._cancelling):
+                    raise
+        elif kind is asyncio.CancelledError and not others:
+            raise reason from None
+
+    def expect(self, first_byte: float, silence: float) -> None:
+        """The upstream is asked now: `first_byte` seconds to begin, then `silence` from one piece to the next."""
+        self._first_byte, self._silence = first_byte, silence
+        self._last, self._alive = self._loop.time(), False
+        self._timer.cancel()
+        self._timer = self._loop.call_at(self._due(), self._tick)
+
+    def touch(self) -> None:
+        """The upstream gave a sign of life."""
+        self._last = self._loop.time()
+        self._alive = True
+
+    async def settle(self) -> None:
+        """Wait for a ping that is being written, so that frames do not mix."""
+        if self._pinging is not None and not self._pinging.done():
+            await asyncio.wait((self._pinging,))
+
+    @property
+    def pinging(self) -> bool:
+        """Whether a ping was written or is being written; then `settle` before the next write."""
+        return self._pinging is not None
+
+    async def _listen(self) -> None:
+        try:
+            while (await self._receive())["type"] != "http.disconnect":
+                pass
+        except OSError:
+            pass
+        self._end(ClientGone())
+
+    def _end(self, reason: Exception) -> None:
+        if self._task is not None and self._reason is None:
+            self._reason = reason
+            self._task.cancel()
+
+    def _due(self) -> float:
+        """When to look next: at the limit of silence, or at the next ping; once an hour at least."""
+        now = self._loop.time()
+        # A sign of life changes the limit and moves no timer: its own silence may end before the first byte is due.
+        limit = self._last + self._silence if self._alive else min(self._last + self._first_byte, now + self._silence)
+        due = min(limit, now + 3600.0)
+        return due if self._ping is None else min(due, self._next_ping())
+
+    def _next_ping(self) -> float:
+        """Before the first ping the long wait counts from the start, later the short one from the last sign of life."""
+        if self._pinged is None and not self._alive:
+            return self._entered + self._first_ping
+        return max(self._last, self._pinged or self._entered) + self._interval
+
+    def _tick(self) -> None:
+        now = self._loop.time()
+        limit = self._silence if self._alive else self._first_byte
+        if now >= self._last + limit:
+            what = "went silent for" if self._alive else "sent no first byte within"
+            self._end(UpstreamTimeout(f"the upstream {what} {limit:g} s"))
+            return
+        if self._ping is not None and now >= self._next_ping():
+            self._pinged = now
+            self._pinging = self._loop.create_task(self._say(self._ping))
+        self._timer = self._loop.call_at(self._due(), self._tick)
+
+    async def _say(self, ping: Callable[[], Awaitable[None]]) -> None:
+        try:
+            await ping()
+        except OSError:
+            self._end(ClientGone())
+        except Exception as error:
+            self._end(error)

@@ -1,0 +1,3 @@
+"""The example is a package of its own; `test_tutorial.py` installs it and runs its test."""
+
+collect_ignore = ["example"]

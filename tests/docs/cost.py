@@ -1,0 +1,60 @@
+"""What a stage costs per request, for the session of the benchmarks: 400 KB, with one new message each time.
+
+python -m tests.docs.cost STAGE [--quick]
+"""
+
+import argparse
+import asyncio
+import gc
+import sys
+from collections.abc import Sequence
+from statistics import median
+from time import perf_counter_ns
+
+from benchmarks.lab.bodies import agent
+
+from trimtab.config import load
+from trimtab.dialects import DIALECTS
+from trimtab.exchange import Exchange, Incoming
+from trimtab.memo import MessageTable
+from trimtab.registry import stage_class
+from trimtab.testing import StageBench
+
+BODIES = {"messages": agent("messages"), "chat": agent("chat")}
+
+
+async def measure(name: str, dialect: str, rounds: int) -> tuple[float, float]:
+    """Microseconds of the first request and, at the median, of a later one."""
+    cls, table, make = stage_class(name, "cost"), MessageTable(64 * 1024 * 1024), BODIES[dialect]
+    async with StageBench(cls(cls.Options(), name), models=load(environ={}).models) as bench:
+        times = []
+        for _ in range(rounds):
+            conversation = DIALECTS[dialect].parse(b"".join(make()), table)
+            exchange = Exchange(
+                id="req_cost",
+                operation="generate",
+                incoming=Incoming("POST", "/v1", peer="127.0.0.1"),
+                conversation=conversation,
+                resolve=bench.pipeline.target,
+            )
+            gc.collect()
+            begun = perf_counter_ns()
+            await bench.request(exchange)
+            times.append((perf_counter_ns() - begun) / 1000)
+        return times[0], median(times[1:])
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Measure and print."""
+    parser = argparse.ArgumentParser("tests.docs.cost", description=__doc__)
+    parser.add_argument("stage")
+    parser.add_argument("--quick", action="store_true")
+    arguments = parser.parse_args(argv)
+    for dialect in BODIES:
+        first, later = asyncio.run(measure(arguments.stage, dialect, 3 if arguments.quick else 200))
+        sys.stdout.write(f"{arguments.stage} {dialect}: first {first:.0f} us, then {later:.0f} us\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

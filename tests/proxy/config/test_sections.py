@@ -1,0 +1,29 @@
+import pytest
+
+from trimtab.config import ServeOptions, leaves
+from trimtab.models import Model, Prices
+
+
+@pytest.mark.parametrize(
+    ("host", "only_here"),
+    [
+        ("127.0.0.1", True),
+        ("localhost", True),
+        ("::1", True),
+        ("[::1]", True),
+        ("127.9.9.9", True),
+        ("0.0.0.0", False),
+        ("::", False),
+        ("192.168.1.4", False),
+        ("example.test", False),
+        ("", False),
+    ],
+)
+def test_loopback_is_told_from_the_host(host: str, only_here: bool) -> None:
+    assert ServeOptions(host=host).loopback is only_here
+
+
+def test_leaves_walk_tables_in_tables() -> None:
+    found = dict(leaves(Model(prices=Prices(input=1, cached=2, output=3)), ("m",)))
+    assert found["m", "prices", "cached"] == 2
+    assert found["m", "max-output"] is None

@@ -1,0 +1,346 @@
+"""The watch over one exchange, in fake time."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
+from typing import Any
+
+import pytest
+
+from fakeloop import run, turns
+from trimtab.errors import UpstreamError
+from trimtab.watch import Watch
+
+
+def now() -> float:
+    return asyncio.get_running_loop().time()
+
+
+async def silence(seconds: float) -> None:
+    """An upstream that says nothing for so long; in fake time, so nobody waits."""
+    await asyncio.get_running_loop().create_task(asyncio.sleep(seconds))
+
+
+def leaving(at: float | None = None, error: Exception | None = None) -> Callable[[], Awaitable[Mapping[str, Any]]]:
+    """The `receive` of a client that leaves at a time, or never, or whose connection breaks."""
+    rests = [{"type": "http.request", "body": b"", "more_body": False}]
+
+    async def receive() -> Mapping[str, Any]:
+        if rests:
+            return rests.pop()
+        if at is None:
+            await asyncio.Event().wait()
+        await asyncio.sleep((at or 0) - now())
+        if error is not None:
+            raise error
+        return {"type": "http.disconnect"}
+
+    return receive
+
+
+class Pings:
+    """Notes when it was called."""
+
+    def __init__(self, lasts: float = 0, error: Exception | None = None) -> None:
+        self.at: list[float] = []
+        self.lasts = lasts
+        self.error = error
+
+    async def __call__(self) -> None:
+        self.at.append(now())
+        if self.lasts:
+            await asyncio.sleep(self.lasts)
+        if self.error is not None:
+            raise self.error
+
+
+def watch(
+    left: float | None = None, ping: Pings | None = None, *, first_ping: float = 45, interval: float = 15
+) -> Watch:
+    return Watch(leaving(left), first_ping=first_ping, interval=interval, ping=ping)
+
+
+async def end(work: Awaitable[object]) -> tuple[str, float]:
+    """How some work failed, and when."""
+    try:
+        await work
+    except Exception as error:
+        return str(error) or type(error).__name__, now()
+    return "done", now()
+
+
+def test_a_client_that_leaves_ends_the_work_at_once() -> None:
+    async def work() -> None:
+        async with watch(left=3):
+            await silence(100)
+
+    assert run(end(work())) == ("ClientGone", 3)
+
+
+def test_work_that_is_done_is_not_disturbed() -> None:
+    async def work() -> None:
+        async with watch(left=50):
+            await silence(1)
+        await silence(100)
+
+    assert run(end(work())) == ("done", 101)
+
+
+def test_a_client_that_leaves_as_the_work_ends_leaks_no_cancellation() -> None:
+    async def work() -> None:
+        async with watch(left=3):
+            with suppress(asyncio.CancelledError):  # what was cancelled ended well all the same
+                await asyncio.Event().wait()
+        await silence(10)
+
+    assert run(end(work())) == ("done", 13)
+
+
+def test_a_client_that_leaves_when_the_answer_is_there_but_not_yet_read() -> None:
+    async def work(answer: asyncio.Future[None], gone: asyncio.Event) -> None:
+        async def receive() -> Mapping[str, Any]:
+            await gone.wait()
+            return {"type": "http.disconnect"}
+
+        async with Watch(receive, first_ping=45, interval=15):
+            await answer
+            await silence(10)
+
+    async def main() -> tuple[object, ...]:
+        loop, gone = asyncio.get_running_loop(), asyncio.Event()
+        answer = loop.create_future()
+        loop.call_later(3, gone.set)
+        loop.call_later(3, answer.set_result, None)
+        ended = await end(work(answer, gone))
+        await silence(10)
+        task = asyncio.current_task()
+        return *ended, now(), task and task.cancelling()
+
+    assert run(main()) == ("ClientGone", 3, 13, 0)
+
+
+def test_a_failure_of_the_work_passes_even_when_the_client_left() -> None:
+    async def work() -> None:
+        async with watch(left=3):
+            try:
+                await asyncio.Event().wait()
+            except asyncio.CancelledError:
+                raise UpstreamError("it broke off") from None
+
+    async def main() -> tuple[str, float]:
+        ended = await end(work())
+        await silence(1)
+        return ended
+
+    assert run(main()) == ("it broke off", 3)
+
+
+def test_a_connection_that_breaks_is_a_client_that_left() -> None:
+    async def work() -> None:
+        async with Watch(leaving(3, ConnectionResetError()), first_ping=45, interval=15):
+            await silence(100)
+
+    assert run(end(work())) == ("ClientGone", 3)
+
+
+def test_no_first_byte_in_time() -> None:
+    async def work() -> None:
+        async with watch() as watching:
+            await silence(7)
+            watching.expect(60, 30)
+            await silence(1000)
+
+    assert run(end(work())) == ("the upstream sent no first byte within 60 s", 67)
+
+
+@pytest.mark.parametrize("pinging", [False, True])
+def test_silence_between_two_pieces(pinging: bool) -> None:
+    async def work() -> None:
+        async with watch(ping=Pings() if pinging else None) as watching:
+            watching.expect(600, 30)
+            await silence(100)
+            watching.touch()
+            await silence(29)
+            watching.touch()
+            await silence(1000)
+
+    assert run(end(work())) == ("the upstream went silent for 30 s", 159)
+
+
+def test_before_the_upstream_is_asked_nothing_is_too_slow() -> None:
+    async def work() -> None:
+        async with watch(ping=Pings()):
+            await silence(50_000)
+
+    assert run(end(work())) == ("done", 50_000)
+
+
+def test_a_patience_of_hours_does_not_keep_the_loop_busy() -> None:
+    async def main() -> int:
+        async with watch() as watching:
+            watching.expect(20_000, 10_000)
+            before = turns()
+            await silence(19_000)
+            return turns() - before
+
+    assert run(main()) < 20
+
+
+def test_asking_again_begins_a_new_wait_for_the_first_byte() -> None:
+    async def work() -> None:
+        async with watch() as watching:
+            watching.expect(60, 30)
+            await silence(10)
+            watching.touch()
+            watching.expect(60, 30)
+            await silence(1000)
+
+    assert run(end(work())) == ("the upstream sent no first byte within 60 s", 70)
+
+
+def test_the_first_ping_comes_late_and_the_others_regularly() -> None:
+    pings = Pings()
+
+    async def main() -> None:
+        async with watch(ping=pings):
+            await silence(100)
+
+    run(main())
+    assert pings.at == [45, 60, 75, 90]
+
+
+def test_the_first_ping_counts_from_the_start_though_stages_took_their_time() -> None:
+    pings = Pings()
+
+    async def main() -> None:
+        async with watch(ping=pings) as watching:
+            await silence(40)
+            watching.expect(600, 300)
+            await silence(30)
+
+    run(main())
+    assert pings.at == [45, 60]
+
+
+def test_pings_go_on_when_the_upstream_is_asked_only_after_the_first() -> None:
+    pings = Pings()
+
+    async def main() -> None:
+        async with watch(ping=pings) as watching:
+            await silence(50)
+            watching.expect(600, 300)
+            await silence(40)
+
+    run(main())
+    assert pings.at == [45, 65, 80]
+
+
+def test_a_sign_of_life_puts_the_next_ping_off() -> None:
+    pings = Pings()
+
+    async def main() -> None:
+        async with watch(ping=pings) as watching:
+            watching.expect(600, 300)
+            for _ in range(10):
+                await silence(10)
+                watching.touch()
+            await silence(31)
+
+    run(main())
+    assert pings.at == [115, 130]
+
+
+def test_no_seconds_mean_no_pings() -> None:
+    pings = Pings()
+
+    async def main() -> None:
+        async with watch(ping=pings, first_ping=0, interval=0) as watching:
+            await silence(100)
+            watching.touch()
+            await silence(100)
+
+    run(main())
+    assert pings.at == []
+
+
+def test_settle_waits_for_the_ping_that_is_being_written() -> None:
+    async def main() -> list[tuple[bool, float]]:
+        seen = []
+        async with watch(ping=Pings(lasts=5)) as watching:
+            for wait in (0, 46, 1):
+                await silence(wait)
+                pinging = watching.pinging
+                await watching.settle()
+                seen.append((pinging, now()))
+        return seen
+
+    assert run(main()) == [(False, 0), (True, 50), (True, 51)]
+
+
+def test_a_ping_that_nobody_takes_ends_the_work() -> None:
+    async def work() -> None:
+        async with watch(ping=Pings(error=ConnectionResetError())):
+            await silence(100)
+
+    assert run(end(work())) == ("ClientGone", 45)
+
+
+def test_a_ping_that_fails_fails_the_work() -> None:
+    async def work() -> None:
+        async with watch(ping=Pings(error=ValueError("a bad header"))):
+            await silence(100)
+
+    assert run(end(work())) == ("a bad header", 45)
+
+
+def test_a_ping_at_work_ends_with_the_watch() -> None:
+    async def main() -> float:
+        async with watch(ping=Pings(lasts=1000)):
+            await silence(46)
+        return now()
+
+    assert run(main()) == 46
+
+
+def test_cancellation_from_outside_passes() -> None:
+    async def work() -> None:
+        async with watch():
+            await silence(100)
+
+    async def main() -> None:
+        task = asyncio.create_task(work())
+        await silence(5)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert task.cancelled()
+
+    run(main())
+
+
+@pytest.mark.parametrize("swallows", [False, True])
+def test_cancellation_from_outside_outweighs_the_client_that_left(swallows: bool) -> None:
+    async def work() -> None:
+        async with watch(left=5):
+            try:
+                await asyncio.Event().wait()
+            except asyncio.CancelledError:
+                if not swallows:
+                    raise
+                await asyncio.Event().wait()
+
+    async def main() -> None:
+        task = asyncio.create_task(work())
+        asyncio.get_running_loop().call_at(5 if not swallows else 6, task.cancel)
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    run(main())
+
+
+def test_a_timeout_around_the_watch_is_a_timeout() -> None:
+    async def work() -> None:
+        async with asyncio.timeout(10), watch(left=20):
+            await silence(100)
+
+    assert run(end(work())) == ("TimeoutError", 10)

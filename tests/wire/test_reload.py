@@ -1,0 +1,67 @@
+"""pipelines.toml changes while the proxy runs."""
+
+import asyncio
+import os
+from pathlib import Path
+
+import pytest
+
+from wire.harness import Proxy, exchange, post, proxying
+from wire.scripted import Link, Sent, plain, playing
+
+pytestmark = pytest.mark.anyio
+
+BODY = b'{"model":"glm-4.6-openai","messages":[{"role":"user","content":"hi"}]}'
+
+
+async def change(proxy: Proxy, text: str) -> None:
+    """Write a new pipelines.toml, let a second pass, and wait until the proxy has dealt with it."""
+    stat = proxy.path.stat()
+    proxy.path.write_text(text)
+    os.utime(proxy.path, (stat.st_atime, stat.st_mtime + 5))
+    proxy.clock.advance(1.5)
+    await exchange(proxy.url, "GET", "/v1/models")
+    await proxy.runtime.settled()
+
+
+async def test_a_valid_file_takes_over_and_a_broken_one_does_not(tmp_path: Path) -> None:
+    async with playing() as upstream, proxying(tmp_path, upstream.url) as proxy:
+        await post(proxy.url, "/v1/chat/completions", BODY)
+        await change(proxy, '[pipeline.default]\nstages = ["route"]\n[stage.route]\nthinking = false\n')
+        await post(proxy.url, "/v1/chat/completions", BODY)
+        await change(proxy, "[pipeline.default\n")
+        await post(proxy.url, "/v1/chat/completions", BODY)
+        bodies = [sent.body for sent in upstream.sent]
+        assert [b"thinking" in body for body in bodies] == [True, False, False]
+        assert proxy.runtime.counters.snapshot()["reload_failed"] == 1
+        assert proxy.runtime.counters.snapshot()["reloads"] == 1
+
+
+async def test_the_file_is_looked_at_once_a_second(tmp_path: Path) -> None:
+    async with playing() as upstream, proxying(tmp_path, upstream.url) as proxy:
+        proxy.path.write_text('[pipeline.default]\nstages = ["route"]\n')
+        os.utime(proxy.path, (1, 1))
+        proxy.clock.advance(0.5)
+        await exchange(proxy.url, "GET", "/v1/models")
+        await proxy.runtime.settled()
+        assert "reloads" not in proxy.runtime.counters.snapshot()
+
+
+async def test_a_running_stream_keeps_its_stages_until_it_ends(tmp_path: Path) -> None:
+    answer = asyncio.Event()
+
+    async def waits(sent: Sent, link: Link) -> None:
+        await answer.wait()
+        await plain(sent, link)
+
+    async with playing(waits) as upstream, proxying(tmp_path, upstream.url) as proxy:
+        old = proxy.runtime.current
+        running = asyncio.create_task(post(proxy.url, "/v1/chat/completions", BODY))
+        await upstream.received(1)
+        await proxy.runtime.reload()
+        assert proxy.runtime.current is not old
+        assert (old.users, old.stopped) == (1, False)
+        answer.set()
+        assert (await running).status == 200
+        await proxy.runtime.settled()
+        assert (old.users, old.stopped) == (0, True)
