@@ -10,7 +10,7 @@ from typing import Any, Literal, Protocol, TypeVar
 
 import msgspec
 
-from trimtab.splice import Scanned, splice
+from trimtab.splice import Scanned, decode, splice
 
 DialectName = Literal["chat", "messages", "responses"]
 """The three dialects: OpenAI Chat Completions, Anthropic Messages, OpenAI Responses."""
@@ -97,7 +97,7 @@ class Message:
         self.codec = codec
         self.role = role
         self.raw = raw
-        self.notes: dict[str, Any] = {}
+        self.notes: dict[Any, Any] = {}
         """What stages derived from this very message and may find again; never part of its meaning."""
         self._blocks: tuple[Block, ...] | None = None
         self._digest: bytes | None = None
@@ -122,10 +122,9 @@ class Message:
 
     def has(self, kind: type[B]) -> bool:
         """Whether a block of `kind` is in it, in tool results too."""
-        key = f"has:{kind.__name__}"
-        found = self.notes.get(key)
+        found = self.notes.get(kind)
         if found is None:
-            found = self.notes[key] = _has(self.blocks, kind)
+            found = self.notes[kind] = _has(self.blocks, kind)
         return bool(found)
 
     def __repr__(self) -> str:
@@ -163,7 +162,7 @@ class Head:
         """The decoded value of a member, None where it is absent or null."""
         if name not in self._values:
             raw = self.raw(name)
-            self._values[name] = None if raw is None else msgspec.json.decode(raw)
+            self._values[name] = None if raw is None else decode(raw, Any, f"the member '{name}'")
         return self._values[name]
 
     def __contains__(self, name: object) -> bool:
@@ -171,7 +170,9 @@ class Head:
 
     def having(self, name: str, raw: bytes | None) -> "Head":
         """A head in which the member has this JSON, or is gone (None)."""
-        return Head(self.scanned, {**self.changes, name: raw})
+        head = Head(self.scanned, {**self.changes, name: raw})
+        head._values = {known: value for known, value in self._values.items() if known != name}
+        return head
 
 
 class Conversation(msgspec.Struct, frozen=True):
@@ -182,6 +183,8 @@ class Conversation(msgspec.Struct, frozen=True):
     messages: tuple[Message, ...]
     system: tuple[Block, ...] = ()
     tools: tuple[Tool, ...] = ()
+    edited: bool = False
+    """Whether a message is not as the client sent it."""
 
     @property
     def model(self) -> str:
@@ -200,12 +203,17 @@ class Conversation(msgspec.Struct, frozen=True):
 
     def has(self, kind: type[Block]) -> bool:
         """Whether any message holds a block of `kind`."""
-        return any(message.has(kind) for message in self.messages)
+        for message in self.messages:
+            # Looked up here, since a turn asks hundreds of known messages.
+            found = message.notes.get(kind)
+            if found or (found is None and message.has(kind)):
+                return True
+        return False
 
     def with_message(self, index: int, message: Message | None) -> "Conversation":
         """The conversation with one message replaced, or removed (None)."""
         new = self.messages[:index] + (() if message is None else (message,)) + self.messages[index + 1 :]
-        return msgspec.structs.replace(self, messages=new)
+        return msgspec.structs.replace(self, messages=new, edited=True)
 
     def with_member(self, name: str, raw: bytes | None) -> "Conversation":
         """The conversation with one member of its head replaced, added or removed (None)."""
@@ -213,7 +221,5 @@ class Conversation(msgspec.Struct, frozen=True):
 
     def render(self) -> bytes:
         """The body as it leaves in its own dialect: the bytes that came, with the changed spans replaced."""
-        items = {}
-        if "messages" in self.head.scanned.items:
-            items["messages"] = [message.raw for message in self.messages]
+        items = {"messages": [message.raw for message in self.messages]} if self.edited else {}
         return splice(self.head.scanned, self.head.changes, items)

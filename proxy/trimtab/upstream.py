@@ -1,6 +1,5 @@
 """Calls upstreams over pooled connections: the only file that touches aiohttp."""
 
-import ssl
 from collections.abc import Mapping
 from types import TracebackType
 from typing import Self
@@ -118,7 +117,7 @@ class Forwarder:
 
     async def open(self) -> None:
         """Make the pool."""
-        connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=60, ssl=ssl.create_default_context())
+        connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=60)
         self._session = aiohttp.ClientSession(
             connector=connector,
             timeout=aiohttp.ClientTimeout(total=None),

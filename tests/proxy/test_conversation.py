@@ -51,7 +51,7 @@ def test_blocks_are_found_in_tool_results_too() -> None:
     message = Message(Codec(ToolResult(id="t", content=(Image(url="u"),))), "user", b"{}")
     assert message.has(Image)
     assert not message.has(Text)
-    assert message.notes == {"has:Image": True, "has:Text": False}
+    assert message.notes == {Image: True, Text: False}
 
 
 def test_an_edit_makes_another_message() -> None:

@@ -1,0 +1,157 @@
+"""Starts what is measured, on a core of its own, reads its CPU time, and stops it."""
+
+import asyncio
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from functools import cache
+from pathlib import Path
+from typing import NamedTuple
+
+ROOT = Path(__file__).parents[2]
+_TICK = os.sysconf("SC_CLK_TCK")
+READY_WITHIN = 10.0
+STOP_WITHIN = 8.0
+
+
+class Target(NamedTuple):
+    """A running server; `pid` is None for the mock asked directly."""
+
+    name: str
+    port: int
+    output: Path
+    pid: int | None = None
+
+
+class Cores(NamedTuple):
+    """Where the target runs, and where everything else does; the same core where there is only one."""
+
+    target: int
+    others: int
+
+
+@cache
+def cores() -> Cores:
+    """The last and the first core that this process might use when it started."""
+    allowed = sorted(os.sched_getaffinity(0))
+    return Cores(allowed[-1], allowed[0])
+
+
+@contextmanager
+def running(folder: Path) -> Iterator[list[Target]]:
+    """The mock, and before it the bare hop and trimtab with its default chain; stopped at the end."""
+    where = cores()
+    os.sched_setaffinity(0, {where.others})
+    mock, bare, trimtab = _free(), _free(), _free()
+    base = f"http://127.0.0.1:{mock}"
+    addresses = {"UPSTREAM_BASE": base, "OPENAI_UPSTREAM_BASE": f"{base}/v1", "CACHE_DIR": str(folder / "cache")}
+    with ExitStack() as stack:
+
+        def start(name: str, module: str, *arguments: str, core: int, environ: Mapping[str, str] | None = None) -> int:
+            command = [sys.executable, "-m", module, *arguments]
+            return stack.enter_context(_process(folder, name, command, core, environ or {}))
+
+        start("mock", "benchmarks.lab.mock", str(mock), core=where.others)
+        pids = (
+            start("bare", "benchmarks.lab.bare", str(bare), base, core=where.target),
+            start("trimtab", "trimtab", "serve", "--port", str(trimtab), core=where.target, environ=addresses),
+        )
+        yield [
+            Target("direct", mock, _output(folder, "mock")),
+            Target("bare", bare, _output(folder, "bare"), pids[0]),
+            Target("trimtab", trimtab, _output(folder, "trimtab"), pids[1]),
+        ]
+
+
+def _output(folder: Path, name: str) -> Path:
+    return folder / name / "output.log"
+
+
+class NotStarted(Exception):
+    """A target does not take connections; the text ends with the last of its output."""
+
+
+async def ready(target: Target) -> None:
+    """Wait until a target takes connections. Raises NotStarted when it does not."""
+    try:
+        async with asyncio.timeout(READY_WITHIN):
+            while not await _connects(target.port):  # noqa: ASYNC110  # another process tells no event
+                await asyncio.sleep(0.05)
+    except TimeoutError:
+        said = target.output.read_text(errors="replace")[-500:]
+        raise NotStarted(f"{target.name} takes no connections: {said}") from None
+
+
+async def _connects(port: int) -> bool:
+    try:
+        _, writer = await asyncio.open_connection("127.0.0.1", port)
+    except OSError:
+        return False
+    writer.close()
+    return True
+
+
+def cpu(pid: int) -> float:
+    """Seconds of CPU, user and system, of a process, its children and those of them that ended."""
+    return sum(sum(map(int, fields[11:15])) for fields in _tree(pid)) / _TICK
+
+
+def _tree(pid: int) -> Iterator[list[str]]:
+    known = _processes()
+    todo = [pid]
+    while todo:
+        parent = todo.pop()
+        if parent in known:
+            yield known[parent]
+        todo += [child for child, fields in known.items() if int(fields[1]) == parent]
+
+
+def _processes() -> dict[int, list[str]]:
+    """/proc/PID/stat of every process, from the state on: the name before it may hold spaces."""
+    found = {}
+    for entry in os.listdir("/proc"):
+        if entry.isdigit():
+            try:
+                text = Path("/proc", entry, "stat").read_text()
+            except OSError:
+                continue
+            found[int(entry)] = text.rpartition(")")[2].split()
+    return found
+
+
+@contextmanager
+def _process(folder: Path, name: str, command: Sequence[str], core: int, environ: Mapping[str, str]) -> Iterator[int]:
+    """A process in a folder of its own, with its output in a file; only this one is stopped at the end."""
+    output = _output(folder, name)
+    output.parent.mkdir()
+    kept = {key: os.environ[key] for key in ("PATH", "LD_LIBRARY_PATH") if key in os.environ}
+    path = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
+    environment = {**kept, "HOME": str(output.parent), "PYTHONPATH": path, **environ}
+    with output.open("wb") as file:
+        process = subprocess.Popen(
+            command, cwd=output.parent, env=environment, stdin=subprocess.DEVNULL, stdout=file, stderr=subprocess.STDOUT
+        )
+        os.sched_setaffinity(process.pid, {core})
+        try:
+            yield process.pid
+        finally:
+            _stop(process)
+
+
+def _stop(process: subprocess.Popen[bytes]) -> None:
+    ask: Callable[[], None]
+    for ask in (process.terminate, process.kill):
+        ask()
+        try:
+            process.wait(STOP_WITHIN)
+        except subprocess.TimeoutExpired:
+            continue
+        return
+
+
+def _free() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        return int(listener.getsockname()[1])
