@@ -1,4 +1,7 @@
-"""Answers a `count` request: from the upstream's own count where it has one, else from the stages' count."""
+"""Answers a `count` request: from the upstream's own count where it has one, else from the stages' count.
+
+The answer is told in the client's units, as the usage of a reply is.
+"""
 
 import asyncio
 from typing import TYPE_CHECKING
@@ -8,7 +11,7 @@ from loguru import logger
 
 from trimtab.errors import Cause, ProxyError, UpstreamError
 from trimtab.exchange import Exchange
-from trimtab.facts import TokenCount
+from trimtab.facts import Scale, TokenCount
 from trimtab.models import Target
 from trimtab.outgoing import call_for
 
@@ -17,6 +20,8 @@ if TYPE_CHECKING:
 
 PATIENCE = 2.0
 """Seconds the upstream gets to count."""
+REAL = "x-trimtab-real-input-tokens"
+"""Header with the true number, where the client is told another."""
 ABSENT_FOR = 3600.0
 """Seconds for which an upstream that could not count is not asked again."""
 
@@ -26,7 +31,15 @@ class _Counted(msgspec.Struct):
 
 
 async def count(runtime: "Runtime", exchange: Exchange, target: Target) -> int:
-    """Tokens of the prompt as it would be sent. Raises ProxyError (501) when nobody counts."""
+    """Tokens of the prompt as it would be sent, in the client's units. Raises ProxyError (501) when nobody counts."""
+    tokens, scale = await _true(runtime, exchange, target), exchange.get(Scale)
+    if scale is None or not scale.count:
+        return tokens
+    exchange.headers[REAL] = str(tokens)
+    return scale(tokens)
+
+
+async def _true(runtime: "Runtime", exchange: Exchange, target: Target) -> int:
     fact = exchange.get(TokenCount)
     if (fact is None or fact.forward) and target.dialect == "messages" == exchange.dialect:
         tokens = await _ask(runtime, exchange, target)
@@ -34,12 +47,12 @@ async def count(runtime: "Runtime", exchange: Exchange, target: Target) -> int:
             return tokens
     if fact is None:
         raise ProxyError("no stage counts tokens: add 'token-count' to the pipeline", cause=Cause.UNSUPPORTED)
-    return fact.total
+    return fact.calibrated
 
 
 async def _ask(runtime: "Runtime", exchange: Exchange, target: Target) -> int | None:
     """The upstream's count, None when it has none; that is remembered for a while."""
-    name, now = target.upstream.name, runtime.clock.monotonic()
+    name, now = target.upstream.base_url, runtime.clock.monotonic()
     if runtime.no_count.get(name, 0.0) > now:
         return None
     try:

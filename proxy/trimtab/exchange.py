@@ -120,14 +120,29 @@ class Exchange:
 
     @property
     def target(self) -> Target:
-        """Where the conversation would go as it stands; asked anew when it changed."""
+        """Where the conversation would go as it stands; asked anew when it changed, or a fact about it."""
         if self._target is None or self._target[0] is not self.conversation:
             self._target = (self.conversation, self._resolve(self))
         return self._target[1]
 
+    @property
+    def text_target(self) -> Target:
+        """Where text goes under the model name the client wrote: without its messages, edits and facts, hence always
+        the same."""
+        bare = Exchange(
+            id=self.id,
+            operation=self.operation,
+            incoming=self.incoming,
+            conversation=msgspec.structs.replace(self.received, messages=()),
+            pipeline=self.pipeline,
+            resolve=self._resolve,
+        )
+        return bare.target
+
     def put(self, fact: Fact) -> None:
         """Tell later stages and the core something; replaces a fact of the same class."""
         self._facts[type(fact)] = fact
+        self._target = None
 
     def get(self, kind: type[F]) -> F | None:
         """The fact of a class, None when nobody put one."""
@@ -196,5 +211,6 @@ class Exchange:
     def restore(self, saved: tuple[Any, ...]) -> None:
         """Undo everything since `snapshot`."""
         self.conversation, self._facts, self.headers, lists = saved
+        self._target = None
         edits, dropped, notes, pending = lists
         del self.edits[edits:], self.dropped[dropped:], self.notes[notes:], self.pending[pending:]

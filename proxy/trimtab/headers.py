@@ -33,6 +33,7 @@ TO_CLIENT_PREFIXES = ("anthropic-ratelimit-", "anthropic-organization-", "x-rate
 ANTHROPIC_VERSION = "2023-06-01"
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _UNSAFE = re.compile(r"[\x00-\x1f\x7f]|[^\x00-\xff]")
 
 
@@ -56,7 +57,9 @@ def to_upstream(
 ) -> dict[str, str]:
     """The headers of a request that goes upstream; `identity` is the request's id, None where ids are switched off."""
     passed = {
-        name: value for name, value in headers.items() if name in TO_UPSTREAM or name.startswith(TO_UPSTREAM_PREFIXES)
+        name: _as_sent(value)
+        for name, value in headers.items()
+        if name in TO_UPSTREAM or name.startswith(TO_UPSTREAM_PREFIXES)
     }
     if client != upstream.dialect:
         passed = {name: value for name, value in passed.items() if not name.startswith(("anthropic-", "openai-"))}
@@ -73,6 +76,17 @@ def to_upstream(
         passed["x-api-key"] = key
     # Lower case, so that a header of the table takes the place of one of ours instead of standing beside it.
     return {**passed, **{name.lower(): value for name, value in upstream.headers.items()}}
+
+
+def _as_sent(value: str) -> str:
+    """A value without line ends, in the letters that lead back to its bytes: what we send is encoded as UTF-8."""
+    value = _CONTROL.sub("?", value)
+    if value.isascii():
+        return value
+    try:
+        return value.encode("latin-1").decode()
+    except UnicodeError:
+        return value
 
 
 def to_client(headers: Mapping[str, str]) -> dict[str, str]:

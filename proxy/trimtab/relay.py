@@ -32,7 +32,6 @@ from trimtab.pipeline import Listener
 
 _BLOCKS = (TextDelta, ThinkingDelta, ToolStart, ToolDelta, BlockStop)
 _AROUND = (Started, Finished, Failed, Opaque)
-_DONE = re.compile(rb"(?:^|[\r\n])data:[ ]?\[DONE\]")
 _NO_CHOICE = re.compile(rb'"choices"[ ]*:[ ]*\[[ ]*\]')
 _USAGE = re.compile(rb'"usage"[ ]*:[ ]*\{')
 
@@ -44,7 +43,6 @@ class Relay:
         self._exchange = exchange
         self._listener = listener
         self._client = client
-        self._upstream = upstream
         self._passes = upstream.name == client.name
         """Whether frames leave as bytes; no longer once a stage left no frame for its events."""
         asked = wants_usage(exchange)
@@ -96,8 +94,7 @@ class Relay:
 
     def _frame(self, frame: bytes) -> bytes:
         events = self._decoder.decode(frame)
-        if self._decoder.complete and (self._upstream.name != "chat" or _DONE.search(frame)):
-            self.ended = True
+        self.ended = self._decoder.closed
         if self._hides and _NO_CHOICE.search(frame) and _USAGE.search(frame):
             # Usage that route asked for: the client did not, and may not expect a chunk without a choice.
             frame = b""

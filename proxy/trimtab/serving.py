@@ -41,7 +41,8 @@ class Serving:
         try:
             async with self._watch(receive) as watch:
                 await self._answer(watch)
-        except ClientGone:
+        except (ClientGone, OSError):
+            # Upstream sockets raise UpstreamError: what is left is the client's own connection.
             self._exchange.outcome.client_gone = not self._writer.ended
         except ProxyError as error:
             await self._fail(error)
@@ -60,7 +61,7 @@ class Serving:
     async def _answer(self, watch: Watch) -> None:
         reply = await self._pipeline.request(self._exchange)
         if reply is not None:
-            await self._own(reply)
+            await self._own(watch, reply)
             return
         target = self._exchange.target
         self._name_model(target)
@@ -99,25 +100,30 @@ class Serving:
         if not self._exchange.received.stream:
             await self._fold(watch, target, response)
             return
-        writer, outcome = self._writer, self._exchange.outcome
+        outcome = self._exchange.outcome
         while chunk := await response.chunk():
             outcome.received_bytes += len(chunk)
             out = passing.feed(chunk)
-            if not out:
-                continue
-            watch.touch()
-            if watch.pinging:
-                await watch.settle()
-            if writer.status is None:
-                await writer.start(200, self._fields(None, response) | STREAM_HEADERS)
             if passing.ended:
-                await writer.end(out)
+                await self._end(watch, response, out)
+                await response.drain()
                 return
-            await writer.write(out)
-        out = passing.finish()
-        if writer.status is None:
-            await writer.start(200, self._fields(None, response) | STREAM_HEADERS)
-        await writer.end(out)
+            if out:
+                watch.touch()
+                await self._open(watch, response)
+                await self._writer.write(out)
+        await self._end(watch, response, passing.finish())
+
+    async def _open(self, watch: Watch, response: Response | None) -> None:
+        """Send the head of a stream, unless it has gone out; wait for a ping that is under way."""
+        if watch.pinging:
+            await watch.settle()
+        if self._writer.status is None:
+            await self._writer.start(200, self._fields(None, response) | STREAM_HEADERS)
+
+    async def _end(self, watch: Watch, response: Response | None, out: bytes) -> None:
+        await self._open(watch, response)
+        await self._writer.end(out)
 
     async def _fold(self, watch: Watch, target: Target, response: Response) -> None:
         """An upstream that streams although nobody asked: gather its events into one body."""
@@ -132,20 +138,19 @@ class Serving:
             events: list[Event] = upstream.unfold(body)
             for event in events:
                 relay.observe(self._exchange, event)
-            await self._say(list(listener(events)), response)
+            await self._say(watch, list(listener(events)), response)
             return
         out = relay.whole(self._exchange, listener, upstream, self._dialect, body)
         await self._writer.whole(200, self._fields("application/json", response), out)
 
     async def _read(self, watch: Watch, response: Response) -> bytes:
-        watch.touch()
-        body = await response.read()
+        body = await response.read(heard=watch.touch)
         self._exchange.outcome.received_bytes = len(body)
         return body
 
-    async def _own(self, reply: Reply) -> None:
+    async def _own(self, watch: Watch, reply: Reply) -> None:
         """An answer that a stage gave."""
-        if reply.rendered is not None:
+        if reply.rendered is not None and self._writer.status is None:
             fields = self._fields(None) | reply.rendered.headers
             await self._writer.whole(reply.rendered.status, fields, reply.rendered.body)
             return
@@ -153,16 +158,15 @@ class Serving:
             relay.observe(self._exchange, event)
         events = self._listener()(reply.events)
         if self._exchange.received.stream:
-            await self._say(list(events), None)
+            await self._say(watch, list(events), None)
         else:
             body = self._dialect.fold(events, self._exchange.received.model)
             await self._writer.whole(200, self._fields("application/json"), body)
 
-    async def _say(self, events: list[Event], response: Response | None) -> None:
+    async def _say(self, watch: Watch, events: list[Event], response: Response | None) -> None:
         """Events that are all there, as a stream."""
         encoder = self._dialect.encoder(self._exchange.received.model, usage=relay.wants_usage(self._exchange))
-        await self._writer.start(200, self._fields(None, response) | STREAM_HEADERS)
-        await self._writer.end(encoder.encode(events))
+        await self._end(watch, response, encoder.encode(events))
 
     async def _ping(self) -> None:
         if self._writer.ended:

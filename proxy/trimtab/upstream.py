@@ -1,6 +1,7 @@
 """Calls upstreams over pooled connections: the only file that touches aiohttp."""
 
-from collections.abc import Mapping
+import asyncio
+from collections.abc import Callable, Mapping
 from types import TracebackType
 from typing import Self
 from urllib.parse import urlsplit
@@ -68,15 +69,26 @@ class Response:
         except (aiohttp.ClientError, OSError) as error:
             raise _broke_off(self._call, error) from error
 
-    async def read(self, limit: int = MAX_BODY) -> bytes:
-        """The whole body. Raises UpstreamError when it breaks off or passes `limit` bytes."""
+    async def read(self, limit: int = MAX_BODY, heard: Callable[[], None] | None = None) -> bytes:
+        """The whole body; `heard` is called for each piece. Raises UpstreamError when it breaks off or is too long."""
         chunks, size = [], 0
         while chunk := await self.chunk():
+            if heard is not None:
+                heard()
             chunks.append(chunk)
             size += len(chunk)
             if size > limit:
                 raise UpstreamError(f"upstream '{self._call.name}' sent more than {limit} bytes")
         return b"".join(chunks)
+
+    async def drain(self, seconds: float = 1.0) -> None:
+        """Wait a little for the end behind the last word, so that the connection can serve the next request."""
+        try:
+            async with asyncio.timeout(seconds):
+                while await self.chunk():
+                    pass
+        except (TimeoutError, UpstreamError):
+            return
 
     def close(self) -> None:
         """Give the connection back when the body was read, else close it, which ends the upstream's work."""

@@ -150,8 +150,7 @@ async def test_a_request_that_needs_no_change_leaves_as_it_came() -> None:
 
 
 async def routed(model: str, dialect: str = "chat", *, image: bool = False, **members: Any) -> Exchange:
-    options = {name: members.pop(name) for name in ("thinking_option",) if name in members}
-    stage = route(thinking=options.get("thinking_option", True))
+    stage = route(thinking=members.pop("thinking_option")) if "thinking_option" in members else route()
     async with StageBench(stage, models=models()) as bench:
         exchange = bench.exchange(body(model, dialect, image=image, **members), dialect=dialect)
         await bench.request(exchange)

@@ -149,7 +149,7 @@ async def test_one_upstream_that_does_not_count_says_nothing_of_another() -> Non
     case = Case(Answer(404), Answer())
     models = case.runtime.config.models
     await case.count(OURS)
-    assert case.runtime.no_count.keys() == {"text"}
+    assert case.runtime.no_count.keys() == {"http://text.test"}
     models.upstreams["other"] = type(models.upstreams["text"])(
         name="other", dialect="messages", base_url="http://other.test"
     )

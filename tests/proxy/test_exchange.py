@@ -126,7 +126,7 @@ def test_a_fact_that_is_missing_names_the_stage_and_the_fact() -> None:
         case.need(TokenCount)
 
 
-def test_the_target_is_asked_anew_only_when_the_conversation_changed() -> None:
+def test_the_target_is_asked_anew_only_when_conversation_or_facts_changed() -> None:
     asked = []
     bench = StageBench()
     case = bench.exchange(BODY)
@@ -139,6 +139,10 @@ def test_the_target_is_asked_anew_only_when_the_conversation_changed() -> None:
     assert (case.target.model.name, case.target.model.name, len(asked)) == ("small", "small", 1)
     case.set_member("model", "eyes", "")
     assert (case.target.model.name, len(asked)) == ("eyes", 2)
+    case.put(TokenCount(total=9))
+    assert (case.target.model.name, len(asked)) == ("eyes", 3)
+    case.restore(case.snapshot())
+    assert (case.target.model.name, len(asked)) == ("eyes", 4)
 
 
 def test_what_was_dropped_is_named_once() -> None:

@@ -78,6 +78,19 @@ def test_a_vendors_own_headers_stay_in_its_dialect() -> None:
     assert headers.to_upstream(sent, ZAI, None, None, "chat")["anthropic-version"] == headers.ANTHROPIC_VERSION
 
 
+@pytest.mark.parametrize(
+    ("sent", "leaves"),
+    [
+        ("na\u00efve".encode(), "na\u00efve"),
+        ("na\u00efve".encode("latin-1"), "na\u00efve"),
+        (b"a\r\nx-api-key: b\0", "a??x-api-key: b?"),
+    ],
+)
+def test_a_value_leaves_in_its_own_letters_and_adds_no_header(sent: bytes, leaves: str) -> None:
+    came = headers.incoming([(b"X-Title", sent)])
+    assert headers.to_upstream(came, CHAT, None, None, "chat")["x-title"] == leaves
+
+
 def test_ids_can_be_switched_off_and_are_then_not_forwarded() -> None:
     assert "x-request-id" not in headers.to_upstream({"x-request-id": "client"}, CHAT, None, None, "chat")
 

@@ -323,9 +323,13 @@ def test_an_assistants_message_must_not_end_in_a_thought() -> None:
     assert edited(chat, "chat", (1, without(Text))) == ""
 
 
-def test_a_change_of_members_alone_breaks_nothing() -> None:
+def test_a_change_of_members_breaks_nothing() -> None:
     conversation: Conversation = parsed(MESSAGES).conversation
     assert broken(conversation, conversation.with_member("model", b'"x"')) == ""
+    exchange = parsed(MESSAGES)
+    exchange.set_member("model", "x", "a test")
+    exchange.edit(3, None, "a test")
+    assert broken(exchange.received, exchange.conversation, exchange.edits) == ""
 
 
 def test_the_places_of_messages_are_followed_through_all_edits() -> None:
@@ -334,6 +338,8 @@ def test_the_places_of_messages_are_followed_through_all_edits() -> None:
     edits = [(2, gone), (1, gone), (1, SORRY_TEXT), (1, at(3, lambda block: fresh(block, name="write")))]
     assert edited(turns, "messages", *edits[:3]) == ""
     assert edited(turns, "messages", *edits) == "messages[1]: a tool call was changed"
+    twice = [*edits[:2], edits[3], edits[2]]
+    assert edited(turns, "messages", *twice) == "messages[1]: a tool call was changed"
 
 
 SORRY_TEXT = at(1, lambda block: fresh(block, text="changed"))
@@ -345,3 +351,22 @@ def test_blocks_know_their_kinds_here() -> None:
     assert kinds[1] == [Thinking, Text, ToolUse, ToolUse]
     assert kinds[2] == [ToolResult, ToolResult, Text]
     assert kinds[3][0] is Opaque
+
+
+def test_all_results_of_one_turn_stand_in_the_very_next_message() -> None:
+    apart = [
+        turn("user", "go"),
+        turn("assistant", use("a"), use("b")),
+        turn("user", result("a")),
+        turn("user", result("b")),
+    ]
+    assert faults(parsed(apart).conversation) == [
+        "tool call 'b' has no result behind it",
+        "tool result 'b' has no call before it",
+    ]
+    chat = [*CHAT[:4], turn("user", "wait"), CHAT[4]]
+    assert faults(parsed(chat, "chat").conversation) == [
+        "tool call 'b' has no result behind it",
+        "tool result 'b' has no call before it",
+    ]
+    assert faults(parsed(MESSAGES).conversation) == faults(parsed(CHAT, "chat").conversation) == []

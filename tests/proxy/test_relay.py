@@ -293,6 +293,11 @@ def test_a_stream_that_breaks_off_gets_no_end(name: str) -> None:
         assert stream.startswith(way.got)
 
 
+def test_of_a_stream_that_breaks_off_the_usage_so_far_is_booked() -> None:
+    way = Way("messages").feed(first("messages", 4))
+    assert way.exchange.outcome.usage == Usage(input=40, cache_read=60, output=1)
+
+
 def test_half_an_event_is_none() -> None:
     begun = first("chat", 4)
     way = Way("chat").feed(begun + b'data: {"choices":[{"delta":{"content":"thr')
@@ -464,6 +469,15 @@ def test_a_whole_reply_is_patched_in_place(name: str) -> None:
     assert exchange.outcome.usage == USAGE[name]
     assert json.loads(body)["x_own"] == [1.5]
     assert body != BODIES[name]
+
+
+@BOTH
+def test_a_whole_reply_with_other_events_is_made_anew(name: str) -> None:
+    body, _ = whole(name, BODIES[name], Changes(split, TextDelta))
+    made = json.loads(body)
+    said = made["choices"][0]["message"]["content"] if name == "chat" else made["content"][0]["text"]
+    assert (said, made["model"]) == ("one", "auto")
+    assert whole(name, body)[1].outcome.usage == USAGE[name]
 
 
 def test_a_whole_reply_in_another_dialect() -> None:

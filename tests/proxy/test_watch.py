@@ -9,7 +9,7 @@ import pytest
 
 from fakeloop import run, turns
 from trimtab.errors import UpstreamError
-from trimtab.watch import Watch
+from trimtab.watch import ClientGone, Watch
 
 
 def now() -> float:
@@ -94,6 +94,30 @@ def test_a_client_that_leaves_as_the_work_ends_leaks_no_cancellation() -> None:
         await silence(10)
 
     assert run(end(work())) == ("done", 13)
+
+
+def test_an_interruption_that_no_await_met_is_taken_back() -> None:
+    async def work() -> None:
+        async with watch() as watching:
+            watching._end(ClientGone())
+        await silence(10)
+
+    assert run(end(work())) == ("done", 10)
+
+
+def test_a_cancellation_that_no_await_met_is_not() -> None:
+    async def work() -> None:
+        task = asyncio.current_task()
+        async with watch() as watching:
+            watching._end(ClientGone())
+            assert task is not None
+            task.cancel()
+
+    async def main() -> None:
+        with pytest.raises(asyncio.CancelledError):
+            await asyncio.create_task(work())
+
+    run(main())
 
 
 def test_a_client_that_leaves_when_the_answer_is_there_but_not_yet_read() -> None:

@@ -109,9 +109,13 @@ class ChatDecoder(Decoder):
 
     def decode(self, frame: bytes) -> Sequence[Event]:
         """The events of one whole SSE frame; none when nobody wants what it holds."""
-        if self._over or (self._skipping and self._mould.fits(frame)):
+        if self._skipping and not self._over and self._mould.fits(frame):
             return ()
         event, data = sse.parse(frame)
+        if self._over:
+            # The usage may have come before the last word.
+            self.closed = self.closed or (data is not None and data.strip() == b"[DONE]")
+            return ()
         if data is None:
             return self._pass(frame, "comment")
         if data.strip() == b"[DONE]":
