@@ -97,13 +97,20 @@ class Point(EntryPoint):
 
 def install(monkeypatch: pytest.MonkeyPatch, **stages: Any) -> list[str]:
     """Make these stages (underscores for hyphens) the installed ones; returns the names loaded so far, as it grows."""
-    named = {name.replace("_", "-"): found for name, found in stages.items()}
+    named = {name.replace("_", "-"): _called(name.replace("_", "-"), found) for name, found in stages.items()}
     points = {name: Point(name, f"fake:{name}", "trimtab") for name in named}
     loaded: list[str] = []
     monkeypatch.setattr(Point, "loaded", loaded)
     monkeypatch.setattr(Point, "found", named)
     monkeypatch.setattr(registry, "installed", lambda: points)
     return loaded
+
+
+def _called(name: str, found: Any) -> Any:
+    """A stage's class under the name of its entry point; anything else as it is."""
+    if isinstance(found, type) and issubclass(found, Stage) and found.name != name:
+        return type(found.__name__, (found,), {"name": name})
+    return found
 
 
 STAGES: dict[str, type[Stage[Any]]] = {

@@ -8,6 +8,7 @@ from functools import lru_cache
 from hashlib import sha256
 from ipaddress import IPv6Address, ip_address
 from math import ceil
+from urllib.parse import urlsplit
 
 from loguru import logger
 
@@ -28,7 +29,15 @@ from trimtab.api import (
 )
 from trimtab_stages.auth_key import own_key
 
-PROXIED = ("x-forwarded-for", "forwarded", "x-real-ip")
+PROXIED = (
+    "x-forwarded-for",
+    "x-forwarded-proto",
+    "x-forwarded-host",
+    "forwarded",
+    "x-real-ip",
+    "via",
+    "cf-connecting-ip",
+)
 """Headers of a reverse proxy; behind one everybody seems to come from this machine."""
 HOW = "send it as `Authorization: Bearer ...` or `x-api-key`"
 MINUTE = 60.0
@@ -121,7 +130,7 @@ class Auth(Stage[AuthOptions]):
         known = [key for key in keys if self._known(key)]
         if not known:
             raise _unauthorized(self._help)
-        if own is not None:
+        if own is not None and not self._known(own):
             return Credentials(key=own, client=client_id(known[0]))
         return Credentials(key=self.options.server_key, client=client_id(known[0]), lent=True)
 
@@ -209,7 +218,10 @@ def _digest(key: str) -> bytes:
 
 
 def is_local(incoming: Incoming) -> bool:
-    """Whether a request comes from this machine and through no reverse proxy."""
+    """Whether a request comes from a program of this machine: through no reverse proxy, and from no page of a site."""
+    page = incoming.headers.get("origin", "null")
+    if page != "null" and not _loopback(urlsplit(page).hostname or "") and urlsplit(page).hostname != "localhost":
+        return False
     return _loopback(incoming.peer) and not any(name in incoming.headers for name in PROXIED)
 
 

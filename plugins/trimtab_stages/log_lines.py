@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from trimtab.api import Cause, Exchange, ProxyError, StageFailed, Target, UpstreamError, Usage
+from trimtab.api import Cause, Exchange, ProxyError, Risk, StageFailed, Target, UpstreamError, Usage
 
 Detail = Literal["minimal", "balanced", "full"]
 MINIMAL = frozenset(
@@ -23,6 +23,7 @@ BALANCED = MINIMAL | frozenset(
         "cached",
         "output",
         "estimated",
+        "context",
         "first_ms",
         "up",
         "down",
@@ -32,7 +33,10 @@ BALANCED = MINIMAL | frozenset(
     )
 )
 
-_PLAIN = re.compile(r"[!#-<>-~]+")
+MARKS = ((0.80, "🔴"), (0.60, "🟡"))
+"""What stands before a context of which more than such a share is taken."""
+
+_PLAIN = re.compile(r"[!#-<>-~🟡🔴]+")
 _LONGEST = 300
 
 
@@ -62,6 +66,8 @@ class Line(msgspec.Struct):
     ours: bool
     """Whether the failure was our own."""
     gone: bool
+    context: float | None
+    """The share of the window that is taken, None where the window is not known."""
     timings: tuple[tuple[str, float], ...]
 
     @property
@@ -73,7 +79,7 @@ class Line(msgspec.Struct):
 def take(exchange: Exchange, client: str, target: Target | None) -> Line:
     """Take from an exchange what its line needs; runs on the event loop, so nothing is formatted here."""
     outcome = exchange.outcome
-    error = outcome.error
+    error, risk = outcome.error, exchange.get(Risk)
     return Line(
         exchange.id,
         exchange.pipeline,
@@ -97,6 +103,7 @@ def take(exchange: Exchange, client: str, target: Target | None) -> Line:
         None if error is None else error_word(error),
         error is not None and error.cause is Cause.INTERNAL,
         outcome.client_gone,
+        None if risk is None or risk.limit is None else risk.likely,
         tuple(exchange.timings),
     )
 
@@ -156,11 +163,16 @@ def _numbers(line: Line) -> dict[str, Any]:
         tokens = {"prompt": usage.prompt, "cached": usage.cache_read, "output": usage.output}
         tokens |= {"estimated": True} if usage.estimated else {}
     return tokens | {
+        "context": None if line.context is None else f"{_mark(line.context)}{line.context * 100:.1f}%",
         "first_ms": None if first is None else round(first * 1000, 1),
         "total_ms": round(line.total_s * 1000, 1),
         "up": line.up,
         "down": line.down,
     }
+
+
+def _mark(share: float) -> str:
+    return next((mark for bound, mark in MARKS if share > bound), "")
 
 
 def _changes(line: Line) -> dict[str, Any]:

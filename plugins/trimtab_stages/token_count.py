@@ -1,39 +1,35 @@
-"""Counts the tokens of the prompt, each message once, and tells the other stages."""
+"""Counts the tokens of the prompt, each message once, tells the other stages, and learns from the upstream's usage."""
 
-import asyncio
 import hashlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Literal, NamedTuple
+from collections.abc import Sequence
+from functools import partial
+from typing import Literal, cast
 
-import msgspec
+from loguru import logger
 
 from trimtab.api import (
-    Block,
-    Document,
+    Conversation,
     Exchange,
-    FactTable,
-    Image,
+    Fact,
     Message,
-    Opaque,
+    ProxyError,
     Reply,
     Services,
     Stage,
     StageOptions,
-    Text,
-    Thinking,
+    Target,
     TokenCount,
-    ToolResult,
-    ToolUse,
     hookimpl,
     tokenizer,
 )
+from trimtab_stages.calibration import Calibration, Tolerance, judge
+from trimtab_stages.image_size import Picture
+from trimtab_stages.image_tokens import tokens_of
+from trimtab_stages.token_parts import of_message, of_system, of_tools
+from trimtab_stages.token_worker import Pictured, Piece, Size, TokenWorker
 
-FRAMING = 4
-"""Tokens that a chat template puts around each message; the exact number differs by model (3 to 5)."""
-OPENING = 3
-"""Tokens that open the reply."""
-IN_PLACE = 20_000
-"""Characters that are counted on the event loop (about 2 ms); more goes to a thread, and tiktoken frees the lock."""
+OPENING = 5
+"""Tokens that open the reply; measured as the other framing was, see token_parts.py."""
 
 
 class TokenCountOptions(StageOptions, frozen=True, kw_only=True):
@@ -44,16 +40,39 @@ class TokenCountOptions(StageOptions, frozen=True, kw_only=True):
     encoding: Literal["cl100k_base", "o200k_base"] = "cl100k_base"
     forward: bool = True
     """Whether a `count` request may be answered by the upstream's own count."""
+    image_size: bool = True
+    """Whether an image is counted by its size, as its model does; false takes `image-base` for each."""
     image_base: int = 85
-    """Tokens of an image."""
+    """Tokens of an image of which neither the size nor a rule of the model is known."""
+    description_factor: float = 0.25
+    """Tokens per character of an image's description that is not yet written."""
+    log: bool = False
+    """Whether each count has a line in the log."""
+    validate: bool = True
+    """Whether counts are compared with what the upstream reports."""
+    warn_accuracy: float = 90
+    """Percent of agreement below which a line warns."""
+    error_accuracy: float = 80
+    """Percent of agreement below which it is an error."""
+    tolerance_percent: float = 10.0
+    """Difference in percent that is no reason to warn."""
+    tolerance_tokens: int = 25
+    """Difference in tokens that is no reason to warn."""
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.error_accuracy <= self.warn_accuracy <= 100:
+            raise ValueError("error-accuracy and warn-accuracy are percent, the first not above the second")
+        if min(self.image_base, self.description_factor, self.tolerance_percent, self.tolerance_tokens) < 0:
+            raise ValueError("image-base, description-factor and the tolerances must be 0 or more")
 
 
-class Piece(NamedTuple):
-    """Something to count: where its count is kept, and its texts and pictures."""
+class Counted(Fact, frozen=True):
+    """What this stage's own TokenCount is about, for the comparison at the end."""
 
-    digest: bytes
-    blocks: Callable[[], Sequence[Block]]
-    framing: int = 0
+    count: TokenCount
+    messages: tuple[Message, ...]
+    guessed: bool
+    """Whether an image was counted without knowing how its model counts it."""
 
 
 class TokenCounter(Stage[TokenCountOptions]):
@@ -62,101 +81,145 @@ class TokenCounter(Stage[TokenCountOptions]):
     name = "token-count"
     Options = TokenCountOptions
     provides = frozenset({TokenCount})
+    optional = True
 
     @hookimpl
     async def start(self, services: Services) -> None:
         """Get ready; the table of tokens loads at the first count."""
         options = self.options
-        self._counts: FactTable[int] = services.counts
-        self._tokenizer = tokenizer(options.encoding)
-        self._salt = hashlib.sha256(repr(options).encode()).digest()[:4]
-        self._note = f"tokens:{self._salt.hex()}"
-        self._cold = options.exact
+        kind = f"{options.encoding}:{options.exact}"
+        salt = hashlib.sha256(kind.encode()).digest()[:4]
+        self._note = f"tokens:{kind}"
+        self._worker = TokenWorker(tokenizer(options.encoding) if options.exact else None, services.counts, salt)
+        self._calibration = Calibration(services.store)
+        self._counters = services.counters
+        self._tolerance = Tolerance(
+            options.warn_accuracy, options.error_accuracy, options.tolerance_percent, options.tolerance_tokens
+        )
+
+    @hookimpl
+    async def stop(self) -> None:
+        """Let the thread go."""
+        self._worker.close()
 
     @hookimpl
     async def request(self, exchange: Exchange) -> Reply | None:
         """Count what is new, and add up."""
-        conversation = exchange.conversation
-        around = [Piece(_digest(block), _just(block)) for block in conversation.system]
-        around += [Piece(_hash(tool.raw), _just(Opaque(raw=tool.raw))) for tool in conversation.tools]
-        unknown = self._unknown(conversation.messages)
-        pieces = [Piece(_digest_of(message), _blocks(message), FRAMING) for message in unknown]
-        counts = await self._count([*around, *pieces])
-        overhead = OPENING + sum(counts[: len(around)])
-        for message, count in zip(unknown, counts[len(around) :], strict=True):
-            message.notes[self._note] = count
-        messages = tuple(message.notes[self._note] for message in conversation.messages)
-        exchange.put(
-            TokenCount(
-                total=sum(messages) + overhead,
-                messages=messages,
-                overhead=overhead,
-                encoding=self.options.encoding,
-                forward=self.options.forward,
-            )
-        )
+        messages, note = exchange.conversation.messages, self._note
+        unknown = [*dict.fromkeys([message for message in messages if note not in message.notes])]
+        around = _around(exchange.conversation)
+        sizes = await self._worker.sizes([*around, *map(_piece, unknown)])
+        for message, size in zip(unknown, sizes[len(around) :], strict=True):
+            message.notes[note] = size
+        overhead = OPENING + sum(size for size in sizes[: len(around)] if isinstance(size, int))
+        self._put(exchange, [message.notes[note] for message in messages], overhead)
+        if self.options.log:
+            self._tell(exchange, len(unknown))
         return None
 
-    def _unknown(self, messages: Sequence[Message]) -> list[Message]:
-        """Those not counted yet, each once."""
-        return [message for message in dict.fromkeys(messages) if self._note not in message.notes]
+    def _put(self, exchange: Exchange, sizes: Sequence[Size], overhead: int) -> None:
+        target = exchange.target
+        counts, guessed = self._seen(sizes, target)
+        count = TokenCount(
+            total=sum(counts) + overhead,
+            messages=counts,
+            overhead=overhead,
+            encoding=self.options.encoding,
+            forward=self.options.forward,
+            ratio=self._calibration.ratio(self._key(target)),
+        )
+        exchange.put(Counted(count=count, messages=exchange.conversation.messages, guessed=guessed))
+        exchange.put(count)
 
-    async def _count(self, pieces: Sequence[Piece]) -> list[int]:
-        """The tokens of each piece; what the table does not know is counted, much of it in a thread."""
-        known = [self._counts.get(piece.digest + self._salt) for piece in pieces]
-        work = [(piece, [*_texts(piece.blocks())]) for piece, count in zip(pieces, known, strict=True) if count is None]
-        size = sum(len(text) for _, texts in work for text in texts if isinstance(text, str))
-        if size > IN_PLACE or (self._cold and work):
-            fresh = await asyncio.to_thread(self._sizes, work)
-            self._cold = False
-        else:
-            fresh = self._sizes(work)
-        for (piece, _), count in zip(work, fresh, strict=True):
-            self._counts.put(piece.digest + self._salt, count)
-        found = iter(fresh)
-        return [next(found) if count is None else count for count in known]
+    def _seen(self, sizes: Sequence[Size], target: Target) -> tuple[tuple[int, ...], bool]:
+        """Tokens of each message as the target sees its images, and whether any was guessed."""
+        if {*map(type, sizes)} <= {int}:
+            return cast(tuple[int, ...], tuple(sizes)), False
+        counts: list[int] = []
+        pictures: list[Picture] = []
+        for size in sizes:
+            if isinstance(size, Pictured):
+                pictures += size.pictures
+                counts.append(size.tokens + sum(self._image(picture, target) for picture in size.pictures))
+            else:
+                counts.append(size)
+        known = self.options.image_size and target.model.image_tokens is not None
+        return tuple(counts), not (known and all(picture.width for picture in pictures))
 
-    def _sizes(self, work: Sequence[tuple[Piece, Sequence[str | Image]]]) -> list[int]:
-        return [piece.framing + sum(self._size(part) for part in parts) for piece, parts in work]
+    def _image(self, picture: Picture, target: Target) -> int:
+        base = self.options.image_base
+        return tokens_of(picture, target, base) if self.options.image_size else base
 
-    def _size(self, part: str | Image) -> int:
-        if isinstance(part, Image):
-            return self.options.image_base
-        return self._tokenizer.count(part) if self.options.exact else -(-len(part) // 4)
+    def _key(self, target: Target) -> str:
+        return "\n".join((target.upstream.name, target.model.name, self._note))
+
+    def _tell(self, exchange: Exchange, new: int) -> None:
+        count = exchange.need(TokenCount)
+        logger.info(
+            "{}: {} tokens in {} messages, of them {} new, and {} around them; calibrated {}",
+            exchange.id,
+            count.total - count.overhead,
+            len(count.messages),
+            new,
+            count.overhead,
+            count.calibrated,
+        )
+
+    @hookimpl
+    def done(self, exchange: Exchange) -> None:
+        """Compare with what the upstream reports, and leave the learning for later."""
+        usage, count, counted = exchange.outcome.usage, exchange.get(TokenCount), exchange.get(Counted)
+        if exchange.operation != "generate" or exchange.outcome.error is not None or count is None or counted is None:
+            return
+        if usage is None or usage.estimated or not usage.prompt:
+            return
+        if count is counted.count and exchange.conversation.messages is not counted.messages:
+            # A stage behind this one edited and did not count anew.
+            return
+        try:
+            key = self._key(exchange.target)
+        except ProxyError:
+            return
+        if self.options.validate:
+            self._validate(exchange, count, usage.prompt)
+        if not counted.guessed:
+            exchange.later(partial(self._calibration.learn, key, count.total, usage.prompt))
+
+    def _validate(self, exchange: Exchange, count: TokenCount, reported: int) -> None:
+        verdict = judge(count.calibrated, reported, self._tolerance)
+        self._counters.add(f"token_count.{verdict.level}")
+        if verdict.level == "ok" and not self.options.log:
+            return
+        target = exchange.target
+        logger.log(
+            "INFO" if verdict.level == "ok" else verdict.level.upper(),
+            "{}: counted {} tokens for {}/{}, the upstream {}: {:.1f} % right, {:+} tokens",
+            exchange.id,
+            count.calibrated,
+            target.upstream.name,
+            target.model.name,
+            reported,
+            verdict.accuracy,
+            verdict.difference,
+        )
 
 
-def _just(block: Block) -> Callable[[], Sequence[Block]]:
-    return lambda: (block,)
+def _around(conversation: Conversation) -> list[Piece]:
+    """What is read beside the messages: tools on offer, and the system prompt of a dialect that keeps it apart."""
+    dialect, head = conversation.dialect, conversation.head
+    tools, system = head.raw("tools"), head.raw("system") if dialect == "messages" else None
+    found = []
+    if tools:
+        found.append(Piece(_digest(tools, f"tools {dialect}"), lambda: of_tools(tools, dialect)))
+    if system:
+        found.append(Piece(_digest(system, "system"), lambda: of_system(system)))
+    return found
 
 
-def _blocks(message: Message) -> Callable[[], Sequence[Block]]:
-    return lambda: message.blocks
+def _digest(raw: bytes, kind: str) -> bytes:
+    return hashlib.sha256(raw).digest()[:16] + kind.encode()
 
 
-def _digest_of(message: Message) -> bytes:
-    """The same bytes say different things in different dialects."""
-    return message.digest + message.codec.name[:1].encode()
-
-
-def _digest(block: Block) -> bytes:
-    return _hash(block.raw or msgspec.json.encode(block))
-
-
-def _hash(raw: bytes) -> bytes:
-    return hashlib.sha256(raw).digest()[:16]
-
-
-def _texts(blocks: Iterable[Block]) -> Iterator[str | Image]:
-    """What of some blocks a model reads as tokens: texts, and pictures as themselves."""
-    for block in blocks:
-        if isinstance(block, Text | Thinking):
-            yield block.text
-        elif isinstance(block, ToolUse):
-            yield block.name
-            yield block.input.decode(errors="replace")
-        elif isinstance(block, ToolResult):
-            yield from _texts(block.content)
-        elif isinstance(block, Image):
-            yield block
-        elif isinstance(block, Opaque) or (isinstance(block, Document) and block.media_type.startswith("text/")):
-            yield block.raw.decode(errors="replace")
+def _piece(message: Message) -> Piece:
+    # The same bytes say different things in different dialects.
+    return Piece(message.digest + message.codec.name[:1].encode(), lambda: of_message(message))

@@ -40,11 +40,12 @@ from trimtab.events import (
     Usage,
     replace,
 )
+from trimtab.events import Opaque as OpaqueEvent
 from trimtab.exchange import Answer, Edit, Exchange, Incoming, Operation, Outcome
-from trimtab.facts import Credentials, Fact, TokenCount
+from trimtab.facts import Credentials, Fact, Risk, RiskLevel, Scale, TokenCount
 from trimtab.hookspecs import Hooks, Reply, Stage, StageOptions, hookimpl, hookspec
 from trimtab.memo import FactTable
-from trimtab.models import Model, ModelTable, Prices, Target, Upstream
+from trimtab.models import ImageRule, Model, ModelTable, Prices, Target, Upstream
 from trimtab.services import Clock, Counters, Services, Store
 from trimtab.tokens import Tokenizer, tokenizer
 
@@ -71,11 +72,13 @@ __all__ = [
     "Head",
     "Hooks",
     "Image",
+    "ImageRule",
     "Incoming",
     "Message",
     "Model",
     "ModelTable",
     "Opaque",
+    "OpaqueEvent",
     "Operation",
     "Outcome",
     "Prices",
@@ -84,6 +87,9 @@ __all__ = [
     "Refused",
     "Rendered",
     "Reply",
+    "Risk",
+    "RiskLevel",
+    "Scale",
     "Services",
     "Stage",
     "StageFailed",

@@ -2,11 +2,13 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from urllib.parse import urlsplit
 
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 from starlette.routing import BaseRoute, Route
+from starlette.types import Receive, Scope, Send
 
 from trimtab.dialects import DIALECTS
 from trimtab.pages import Docs, Health, ModelPage, Models, OpenApi, Page, Root, Unknown
@@ -27,6 +29,16 @@ def make_app(runtime: Runtime) -> Starlette:
 
     app = Starlette(routes=routes(runtime), lifespan=lifespan, middleware=_middleware(runtime))
     app.state.runtime = runtime
+    unknown = app.router.routes[-1]
+
+    async def default(scope: Scope, receive: Receive, send: Send) -> None:
+        # The absolute form of a target, which a server must take too (RFC 9112 3.2.2); or a path no pattern fits.
+        if scope["type"] == "http" and scope["path"].startswith(("http://", "https://")):
+            await app({**scope, "path": urlsplit(scope["path"]).path or "/"}, receive, send)
+        elif isinstance(unknown, Route):
+            await unknown.app(scope, receive, send)
+
+    app.router.default = default
     return app
 
 

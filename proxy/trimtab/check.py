@@ -16,7 +16,8 @@ WIDTH = 100
 """Columns that a line may have."""
 
 _INDENT, _OPTION, _VALUE = 5, 26, 24
-_USERINFO = re.compile(r"(?<=://)[^/@]+@")
+_USERINFO = re.compile(r"(?<=://)[^/]*@")
+_QUERY = re.compile(r"(?<=\?).+", re.DOTALL)
 
 
 def report(config: Config, against: Config | None = None) -> str:
@@ -31,7 +32,7 @@ def report(config: Config, against: Config | None = None) -> str:
 
 
 def shown(option: str, value: Any) -> str:
-    """A value as it may be shown: keys and headers never, addresses without a password."""
+    """A value as it may be shown: keys and headers never, addresses without password and query."""
     if value is None or value == () or value == {}:
         return "none"
     if isinstance(value, bool):
@@ -42,7 +43,8 @@ def shown(option: str, value: Any) -> str:
         return ", ".join(shown("", item) for item in value)
     if isinstance(value, Mapping):
         return ", ".join(f"{name}: {shown('', item)}" for name, item in value.items())
-    return _USERINFO.sub("***@", str(value))
+    text = str(value)
+    return _QUERY.sub("***", _USERINFO.sub("***@", text)) if "://" in text else text
 
 
 def _head(config: Config) -> str:

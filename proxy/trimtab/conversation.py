@@ -6,6 +6,7 @@ another dialect asks for them, and only once per message, since the tables of `m
 
 import hashlib
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, Literal, Protocol, TypeVar
 
 import msgspec
@@ -151,7 +152,7 @@ class Head:
 
     def __init__(self, scanned: Scanned, changes: Mapping[str, bytes | None] | None = None) -> None:
         self.scanned = scanned
-        self.changes: dict[str, bytes | None] = dict(changes or {})
+        self.changes: Mapping[str, bytes | None] = MappingProxyType(dict(changes or {}))
         self._values: dict[str, Any] = {}
 
     def raw(self, name: str) -> bytes | None:

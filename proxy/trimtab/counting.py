@@ -4,7 +4,7 @@ The answer is told in the client's units, as the usage of a reply is.
 """
 
 import asyncio
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 import msgspec
 from loguru import logger
@@ -27,7 +27,7 @@ ABSENT_FOR = 3600.0
 
 
 class _Counted(msgspec.Struct):
-    input_tokens: int
+    input_tokens: Annotated[int, msgspec.Meta(ge=1, le=2**53)]
 
 
 async def count(runtime: "Runtime", exchange: Exchange, target: Target) -> int:

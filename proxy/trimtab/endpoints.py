@@ -48,6 +48,16 @@ def host(base_url: str) -> str:
         return ""
 
 
+def shown(base_url: str) -> str:
+    """A base URL as it may be shown: without the values of its query, which may be keys, and without a password."""
+    try:
+        parts = urlsplit(base_url.strip())
+    except ValueError:
+        return "no address"
+    place = parts.netloc.rpartition("@")[2]
+    return urlunsplit((parts.scheme, place, parts.path, "***" if parts.query else "", ""))
+
+
 def _split(base_url: str) -> SplitResult:
     text = base_url.strip()
     parts = urlsplit(text)
@@ -56,6 +66,8 @@ def _split(base_url: str) -> SplitResult:
         raise ValueError(f"is no http or https address{remedy}")
     if not parts.hostname:
         raise ValueError("names no host")
+    if "@" in parts.netloc:
+        raise ValueError("holds a user or password, write the key into the option 'key' or 'headers'")
     _ = parts.port  # raises ValueError for a port that is no number
     return parts
 

@@ -64,8 +64,15 @@ class ConfigError(ProxyError):
 class BadRequest(ProxyError):
     """What the client sent cannot be read or served."""
 
-    def __init__(self, message: str, *, cause: Cause = Cause.MALFORMED, param: str | None = None) -> None:
-        super().__init__(message, cause=cause, param=param)
+    def __init__(
+        self,
+        message: str,
+        *,
+        cause: Cause = Cause.MALFORMED,
+        param: str | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        super().__init__(message, cause=cause, param=param, headers=headers)
 
 
 class Refused(ProxyError):

@@ -96,6 +96,8 @@ class Exchange:
         self.edits: list[Edit] = []
         self.dropped: list[str] = []
         """Names of what could not be passed on; the client reads them in `x-trimtab-dropped`."""
+        self.sent: bytes | None = None
+        """The body as it left, translated or not; None before that."""
         self.notes: list[str] = []
         """Sentences for the log: what was mended, skipped or undone."""
         self.timings: list[tuple[str, float]] = []

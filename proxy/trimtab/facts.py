@@ -3,6 +3,8 @@
 A fact is put whole and never changed; a later stage puts a new one. Third parties define their own as frozen structs.
 """
 
+from enum import IntEnum
+
 import msgspec
 
 
@@ -34,3 +36,62 @@ class TokenCount(Fact, frozen=True):
     encoding: str = "cl100k_base"
     forward: bool = False
     """Whether a `count` request may be answered by the upstream's own count."""
+    ratio: float = 1.0
+    """Tokens that the upstream has lately reported for each of ours: for reports and for deciding whether to write a
+    record, never for an edit."""
+
+    @property
+    def calibrated(self) -> int:
+        """What the upstream is likely to report; the same warning holds."""
+        return round(self.total * self.ratio)
+
+
+class RiskLevel(IntEnum):
+    """How near a prompt and its answer come to the window; they can be compared, and print as their names."""
+
+    SAFE = 0
+    CAUTION = 1
+    WARNING = 2
+    CRITICAL = 3
+    OVERFLOW = 4
+
+    def __str__(self) -> str:
+        return self.name
+
+    def __format__(self, spec: str) -> str:
+        return format(self.name, spec)
+
+
+class Risk(Fact, frozen=True):
+    """How full the window of the target is with the prompt as it would be sent and room for the answer."""
+
+    level: RiskLevel
+    used: int
+    """Tokens of the prompt, not calibrated."""
+    reserve: int
+    """Tokens kept for the answer."""
+    limit: int | None = None
+    """The window, None where it is not known; then the level says nothing."""
+    likely: float = 0.0
+    """The share of the window by the calibrated count: for reports and for deciding whether to write a record, never
+    for an edit."""
+
+    @property
+    def utilization(self) -> float:
+        """The share of the window that prompt and answer take, 0 where the window is not known."""
+        return (self.used + self.reserve) / self.limit if self.limit else 0.0
+
+
+class Scale(Fact, frozen=True):
+    """In which units a client is told tokens: `told` for every `real` ones."""
+
+    told: int
+    real: int
+    count: bool = True
+    """Whether that holds for the answer to a `count` request too."""
+
+    def __call__(self, tokens: int) -> int:
+        """Tokens in the client's units, rounded; never none where there are some."""
+        if tokens <= 0:
+            return tokens
+        return max(1, (2 * tokens * self.told + self.real) // (2 * self.real))

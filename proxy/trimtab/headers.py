@@ -98,8 +98,13 @@ def to_client(headers: Mapping[str, str]) -> dict[str, str]:
     }
 
 
+_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
+
+
 def encode(headers: Mapping[str, str]) -> list[tuple[bytes, bytes]]:
-    """Headers as ASGI wants them; what cannot stand in a header is replaced by a question mark."""
+    """Headers as ASGI wants them; what cannot stand in a value is replaced by a question mark, a bad name left out."""
     return [
-        (name.lower().encode("latin-1"), _UNSAFE.sub("?", value).encode("latin-1")) for name, value in headers.items()
+        (name.lower().encode("latin-1"), _UNSAFE.sub("?", str(value)).encode("latin-1"))
+        for name, value in headers.items()
+        if _NAME.fullmatch(name)
     ]

@@ -41,8 +41,11 @@ def broken(before: Conversation, after: Conversation, edits: Sequence[Edit] = ()
 
 
 def _faults(before: Conversation, after: Conversation) -> str:
-    fresh = Counter(faults(after)) - Counter(faults(before))
-    return next((fault for fault in faults(after) if fault in fresh), "")
+    found = faults(after)
+    if not found:
+        return ""
+    fresh = Counter(found) - Counter(faults(before))
+    return next((fault for fault in found if fault in fresh), "")
 
 
 def faults(conversation: Conversation) -> list[str]:
@@ -144,7 +147,7 @@ def _marks_in(message: Message) -> int:
 def _changed(before: Conversation, after: Conversation, edits: Sequence[Edit]) -> str:
     """I2, I3, I5, I6, I7: what may not change inside a message that stays, compared where one replaced another."""
     for old, new in _pairs(before, after, edits):
-        if old is not new and (fault := _within(old, new)):
+        if old is not new and (fault := _compared(old, new)):
             return f"messages[{after.messages.index(new)}]: {fault}"
     if len(before.messages) == len(after.messages) and _all_marks(after) < _all_marks(before):
         return "a cache mark was lost"
@@ -169,6 +172,14 @@ def _pairs(before: Conversation, after: Conversation, edits: Sequence[Edit]) -> 
 
 def _all_marks(conversation: Conversation) -> int:
     return sum(_marks_in(message) for message in conversation.messages)
+
+
+def _compared(old: Message, new: Message) -> str:
+    """The verdict on a pair; a stage that keeps its edited message brings the same pair at every turn."""
+    known = new.notes.get("compared")
+    if known is None or known[0] is not old:
+        known = new.notes["compared"] = (old, _within(old, new))
+    return str(known[1])
 
 
 def _within(old: Message, new: Message) -> str:

@@ -5,11 +5,12 @@ in items, so that what was counted once is not counted again when the message it
 event loop's thread.
 """
 
+import hashlib
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from typing import Generic, TypeVar
 
-from trimtab.conversation import Codec, Message
+from trimtab.conversation import Codec, DialectName, Message
 
 T = TypeVar("T")
 
@@ -20,9 +21,11 @@ _OVERHEAD = 600
 class _Session:
     """The messages last seen in one conversation."""
 
-    __slots__ = ("bytes", "messages")
+    __slots__ = ("bytes", "dialect", "key", "messages")
 
-    def __init__(self) -> None:
+    def __init__(self, key: bytes, dialect: DialectName) -> None:
+        self.key = key
+        self.dialect = dialect
         self.messages: dict[bytes, Message] = {}
         self.bytes = 0
 
@@ -39,7 +42,7 @@ class MessageTable:
         self.bytes = 0
         self.hits = 0
         self.misses = 0
-        self._sessions: OrderedDict[tuple[str, tuple[bytes, ...]], _Session] = OrderedDict()
+        self._sessions: OrderedDict[bytes, _Session] = OrderedDict()
         self._found: dict[str, dict[bytes, tuple[Message, _Session]]] = {}
 
     def __len__(self) -> int:
@@ -47,7 +50,7 @@ class MessageTable:
 
     def find(self, codec: Codec, raws: Sequence[bytes], make: Callable[[int, bytes], Message]) -> tuple[Message, ...]:
         """The messages of a conversation, those not known made by `make(index, raw)`."""
-        session = self._session(codec.name, tuple(raws[:2]))
+        session = self._session(codec.name, raws[:2])
         table = self._found.setdefault(codec.name, {})
         messages = []
         for index, raw in enumerate(raws):
@@ -65,11 +68,12 @@ class MessageTable:
         self._evict()
         return tuple(messages)
 
-    def _session(self, dialect: str, start: tuple[bytes, ...]) -> _Session:
-        key = (dialect, start)
+    def _session(self, dialect: DialectName, start: Sequence[bytes]) -> _Session:
+        # By digest: the bytes themselves would hold a copy of each conversation's system prompt.
+        key = hashlib.sha256(b"\0".join((dialect.encode(), *start))).digest()
         session = self._sessions.get(key)
         if session is None:
-            session = self._sessions[key] = _Session()
+            session = self._sessions[key] = _Session(key, dialect)
         else:
             self._sessions.move_to_end(key)
         return session
@@ -87,14 +91,16 @@ class MessageTable:
         else:
             del owner.messages[message.raw]
             owner.bytes -= size
+            if not owner.messages:
+                self._sessions.pop(owner.key, None)
         session.messages[message.raw] = message
         session.bytes += size
         table[message.raw] = (message, session)
 
     def _evict(self) -> None:
         while self.bytes > self.max_bytes and self._sessions:
-            (dialect, _), session = self._sessions.popitem(last=False)
-            table = self._found[dialect]
+            _, session = self._sessions.popitem(last=False)
+            table = self._found[session.dialect]
             for raw in session.messages:
                 del table[raw]
             self.bytes -= session.bytes

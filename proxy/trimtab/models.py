@@ -11,6 +11,21 @@ import msgspec
 from trimtab.conversation import DialectName
 from trimtab.errors import BadRequest, Cause
 
+ImageRule = Literal[
+    "glm",
+    "glm-5",
+    "anthropic",
+    "anthropic-high",
+    "openai-tiles",
+    "openai-tiles-4o-mini",
+    "openai-tiles-o",
+    "openai-tiles-5",
+    "openai-patches-mini",
+    "openai-patches-nano",
+    "openai-patches-o4-mini",
+]
+"""How a model counts an image; the formulas belong to the stage that counts."""
+
 
 class Entry(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename="kebab"):
     """Base of the rows: names as in TOML, unknown ones refused."""
@@ -35,6 +50,26 @@ class Upstream(Entry, frozen=True, kw_only=True):
     """Whether it reports usage in streams only when `stream_options.include_usage` asks for it."""
     drop: tuple[str, ...] = ()
     """Members it is known to refuse."""
+    accepts: tuple[str, ...] = ()
+    """All members that a translated body may have; none named is no limit. In the same dialect everything passes."""
+    tool_choice: Literal["any", "auto"] = "any"
+    """Whether a translated body may force or forbid tools."""
+    stop_words: int | None = None
+    """Stop words in a translated body at most."""
+    temperature: tuple[float, float] | None = None
+    """The least and the greatest temperature; a translated one is clipped."""
+    top_p: tuple[float, float] | None = None
+    """The least and the greatest `top_p`."""
+    json_schema: bool = True
+    """Whether a translated body may ask for JSON by its schema; where not, the schema is told in words."""
+    files: bool = True
+    """Whether it reads documents in a translated body."""
+    signatures: Literal["checked", "ignored"] = "ignored"
+    """Whether it refuses thoughts that it did not sign itself; those leave no body then."""
+    reasoning: Literal["own", "spread", "none"] = "own"
+    """Where a translated chat body tells earlier thoughts: `spread` repeats one on the later tool calls of its turn."""
+    output_limit: Literal["max_tokens", "max_completion_tokens"] = "max_tokens"
+    """How a translated chat body names its limit of output."""
     headers: Mapping[str, str] = {}
     """Headers added to every request."""
     connect_timeout: float = 10.0
@@ -74,7 +109,11 @@ class Model(Entry, frozen=True, kw_only=True):
     """The model that answers requests with images under this name."""
     images: bool = False
     """Whether it can see images."""
+    image_tokens: ImageRule | None = None
+    """How it counts an image; None where nobody told."""
     thinking: Literal["always", "default", "choice", "none"] = "none"
+    efforts: tuple[str, ...] | None = None
+    """The values of `reasoning_effort` it takes; None where they are not known."""
     drop: tuple[str, ...] = ()
     """Members it is known to refuse."""
     prices: Prices | None = None

@@ -20,12 +20,18 @@ _MODEL_BODY = {
 _ERRORS = {
     "400": "the body cannot be read",
     "401": "a key is missing or wrong",
+    "402": "the account upstream has no credit",
+    "403": "the key may not use this model",
     "404": "no such pipeline or model",
+    "405": "the path does not take this method",
     "413": "the body is too large",
     "429": "too many requests, see retry-after",
     "500": "the proxy failed, its log says why",
+    "501": "nobody in the chain or upstream can do this",
     "502": "the upstream failed",
+    "503": "the upstream is overloaded",
     "504": "the upstream took too long",
+    "529": "the upstream is overloaded, in Anthropic's words",
 }
 _POSTS = {
     "/v1/chat/completions": ("OpenAI Chat Completions", "An answer, or a stream of chunks when `stream` is true."),

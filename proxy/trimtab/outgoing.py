@@ -10,6 +10,7 @@ from trimtab.errors import Cause, UpstreamError
 from trimtab.exchange import Exchange, Operation
 from trimtab.facts import Credentials
 from trimtab.models import Target, Upstream
+from trimtab.translate import translate
 from trimtab.upstream import Call, Response
 
 if TYPE_CHECKING:
@@ -37,9 +38,13 @@ _CAUSES: Mapping[int, Cause] = {
 
 
 def call_for(runtime: "Runtime", exchange: Exchange, target: Target, operation: Operation = "generate") -> Call:
-    """The HTTP request that carries an exchange to its target."""
+    """The HTTP request that carries an exchange to its target, in its dialect; books what was dropped."""
     query = exchange.incoming.query if target.dialect == exchange.dialect else ""
-    return compose(runtime, exchange, target, exchange.conversation.render(), operation, query)
+    translated = translate(exchange.conversation, target)
+    for name in translated.dropped:
+        exchange.drop(name)
+    exchange.sent = translated.body
+    return compose(runtime, exchange, target, translated.body, operation, query)
 
 
 def compose(

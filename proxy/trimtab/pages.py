@@ -11,6 +11,7 @@ from trimtab import __version__, headers, openapi
 from trimtab.asgi import Receive, Scope, Send, Writer
 from trimtab.dialects import DIALECTS
 from trimtab.dialects.base import Dialect
+from trimtab.endpoints import shown
 from trimtab.errors import BadRequest, Cause, ProxyError
 from trimtab.exchange import Exchange, Incoming
 from trimtab.models import Model
@@ -140,7 +141,7 @@ class Health(Page):
             "version": __version__,
             "pipelines": {name: list(labels) for name, labels in runtime.config.pipelines.items()},
             "upstreams": {
-                name: {"dialect": row.dialect, "base_url": row.base_url, **runtime.forwarder.state(name)}
+                name: {"dialect": row.dialect, "base_url": shown(row.base_url), **runtime.forwarder.state(name)}
                 for name, row in runtime.config.models.upstreams.items()
             },
             "memo": {

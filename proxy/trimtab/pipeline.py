@@ -1,6 +1,7 @@
 """Runs the chain of one pipeline: in order, timed, each stage committed whole or undone whole."""
 
-from collections.abc import Callable, Iterable, Sequence
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from time import perf_counter
 from typing import Any
 
@@ -42,7 +43,7 @@ class Pipeline:
         saved, edits = exchange.snapshot(), len(exchange.edits)
         exchange.stage = stage.label
         try:
-            reply: Reply | None = await call(exchange)
+            reply: Reply | None = await _checked(call(exchange))
             _check(exchange, stage, saved[0], exchange.edits[edits:])
         except ProxyError as error:
             # What an optional stage could not read, or was not answered, costs its work and no more; a no is a no.
@@ -67,16 +68,24 @@ class Pipeline:
     def target(self, exchange: Exchange) -> Target:
         """Ask the stages where the conversation goes, the model table last."""
         for stage, call in self.chain.target:
-            try:
-                target: Target | None = call(exchange)
-            except ProxyError:
-                raise
-            except Exception as error:
-                logger.opt(exception=error).error("stage '{}' failed on {}", stage.label, exchange.id)
-                raise StageFailed(stage.label, f"{type(error).__name__} in 'target'") from error
+            target = self._chosen(exchange, stage, call)
             if target is not None:
                 return target
         return resolve(self.services.models, exchange)
+
+    def _chosen(self, exchange: Exchange, stage: Stage[Any], call: Callable[..., Any]) -> Target | None:
+        try:
+            target = _target(call(exchange))
+        except ProxyError:
+            raise
+        except Exception as error:
+            if stage.optional:
+                exchange.notes.append(f"stage '{stage.label}' chose no target: {type(error).__name__}")
+                self.services.counters.add(f"stage_undone.{stage.label}")
+                return None
+            logger.opt(exception=error).error("stage '{}' failed on {}", stage.label, exchange.id)
+            raise StageFailed(stage.label, f"{type(error).__name__} in 'target'") from error
+        return target
 
     def listener(self, exchange: Exchange) -> "Listener":
         """What passes this exchange's events through the stages."""
@@ -91,6 +100,27 @@ class Pipeline:
             except Exception as error:
                 self.services.counters.add(f"stage_failed.{stage.label}")
                 logger.opt(exception=error).error("stage '{}' failed after {}", stage.label, exchange.id)
+
+
+def _target(answer: Any) -> Target | None:
+    if answer is None or isinstance(answer, Target):
+        return answer
+    raise TypeError(f"'target' returned a {type(answer).__name__}")
+
+
+async def _checked(hook: Awaitable[Reply | None]) -> Reply | None:
+    """What a request hook returns, which must be a Reply or nothing; a cancellation of its own is its own failure."""
+    task = asyncio.current_task()
+    pending = task.cancelling() if task is not None else 0
+    try:
+        reply = await hook
+    except asyncio.CancelledError as error:
+        if task is not None and task.cancelling() > pending:
+            raise
+        raise RuntimeError("cancelled itself") from error
+    if reply is not None and not isinstance(reply, Reply):
+        raise TypeError(f"'request' returned a {type(reply).__name__}, not a Reply or None")
+    return reply
 
 
 def _check(exchange: Exchange, stage: Stage[Any], before: Conversation, edits: Sequence[Edit]) -> None:
@@ -125,8 +155,9 @@ class Listener:
         try:
             for event in events:
                 answer: Iterable[Event] = call(self._exchange, event) if type(event) in stage.wants else (event,)
-                passed.extend(answer)
+                passed.extend(_events(answer))
         except Exception as error:
+            logger.opt(exception=error).error("stage '{}' failed on {}", stage.label, self._exchange.id)
             if not stage.optional:
                 raise StageFailed(stage.label, f"{type(error).__name__} on an event") from error
             self._hooks.remove(bound)
@@ -134,6 +165,14 @@ class Listener:
             self._pipeline.services.counters.add(f"stage_undone.{stage.label}")
             return events
         return passed
+
+
+def _events(answer: Iterable[Event]) -> list[Event]:
+    events = list(answer)
+    for event in events:
+        if not isinstance(event, Event):
+            raise TypeError(f"'event' gave a {type(event).__name__}, not an event")
+    return events
 
 
 def resolve(models: ModelTable, exchange: Exchange) -> Target:

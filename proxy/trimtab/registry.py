@@ -56,6 +56,8 @@ def stage_class(name: str, place: str) -> type[AnyStage]:
         ) from error
     if not (isinstance(found, type) and issubclass(found, Stage)):
         raise ConfigError(f"{place}: {point.value} is no subclass of trimtab.api.Stage")
+    if getattr(found, "name", None) != name:
+        raise ConfigError(f"{place}: {point.value} must say name = '{name}', as its entry point does")
     return found
 
 

@@ -10,10 +10,11 @@ from collections.abc import Sequence
 
 import msgspec
 
+from trimtab import extras
 from trimtab.conversation import Conversation
 from trimtab.dialects.base import Decoder, Dialect
 from trimtab.dialects.sse import Framer, parse
-from trimtab.errors import ProxyError, UpstreamError
+from trimtab.errors import ProxyError, StageFailed, UpstreamError
 from trimtab.events import (
     BlockStop,
     Event,
@@ -28,7 +29,8 @@ from trimtab.events import (
     Usage,
 )
 from trimtab.exchange import Exchange
-from trimtab.pipeline import Listener
+from trimtab.pipeline import Listener, Pipeline
+from trimtab.translate import Spelling, respelled
 
 _BLOCKS = (TextDelta, ThinkingDelta, ToolStart, ToolDelta, BlockStop)
 _AROUND = (Started, Finished, Failed, Opaque)
@@ -36,11 +38,27 @@ _NO_CHOICE = re.compile(rb'"choices"[ ]*:[ ]*\[[ ]*\]')
 _USAGE = re.compile(rb'"usage"[ ]*:[ ]*\{')
 
 
+class Respelling(Listener):
+    """Passes events on with the client's own names of calls and tools, where the upstream knows them by others."""
+
+    def __init__(self, pipeline: Pipeline, exchange: Exchange, spelling: Spelling) -> None:
+        super().__init__(pipeline, exchange)
+        self._spelling = spelling
+
+    def __call__(self, events: Sequence[Event]) -> Sequence[Event]:
+        """The events as the stages pass them on, who see the client's names."""
+        return super().__call__(respelled(events, self._spelling))
+
+
 class Relay:
     """One streamed reply on its way to the client."""
 
-    def __init__(self, exchange: Exchange, listener: Listener, upstream: Dialect, client: Dialect) -> None:
+    def __init__(
+        self, exchange: Exchange, listener: Listener, upstream: Dialect, client: Dialect, *, annotated: bool = False
+    ) -> None:
         self._exchange = exchange
+        self._annotated = annotated
+        self._characters = 0
         self._listener = listener
         self._client = client
         self._passes = upstream.name == client.name
@@ -112,11 +130,17 @@ class Relay:
         for event in events:
             observe(self._exchange, event)
             if isinstance(event, Failed):
-                if not self._begun or not _readable(frame):
+                if not self._begun or not self._passes or not self._client.tells(frame, event):
                     raise UpstreamError(event.message, cause=event.cause)
                 self.ended = True
-        after = self._listener(events)
+            self._characters += extras.size(event)
+        told = extras.ended(self._exchange, extras.opened(self._exchange, events), self._characters)
+        after = self._listener(told)
+        if ends(events) and not ends(after):
+            raise StageFailed(self._exchange.stage or "event", "the end of the reply was dropped")
         out = self._render(events, after, frame)
+        if self._annotated and out and (members := extras.added(self._exchange, after)):
+            out = extras.annotate(out, members)
         if self._begun or not events:
             return out
         if all(isinstance(event, Opaque) for event in events):
@@ -134,6 +158,11 @@ class Relay:
             return patched
         self._passes = False
         return made
+
+
+def ends(events: Sequence[Event]) -> bool:
+    """Whether a reply comes to its end in these events, a good one or a failure."""
+    return any(isinstance(event, Finished | Failed) for event in events)
 
 
 def _whole(rest: bytes) -> bool:
@@ -195,16 +224,17 @@ def _truer(new: Usage | None, old: Usage | None) -> Usage | None:
     return old if new is None else new
 
 
-def whole(exchange: Exchange, listener: Listener, upstream: Dialect, client: Dialect, body: bytes) -> bytes:
+def whole(
+    exchange: Exchange, listener: Listener, upstream: Dialect, client: Dialect, body: bytes, *, annotated: bool = False
+) -> bytes:
     """The client's form of a reply that came whole. Raises UpstreamError when it is none."""
     events: Sequence[Event] = upstream.unfold(body)
     for event in events:
         observe(exchange, event)
-    after = listener(events)
-    if upstream.name == client.name:
-        if after is events:
-            return body
-        patched = client.patch(body, events, after)
-        if patched is not None:
-            return patched
-    return client.fold(after, exchange.received.model)
+    after = listener(extras.ended(exchange, events, sum(extras.size(event) for event in events)))
+    out = body if after is events and upstream.name == client.name else None
+    if out is None and upstream.name == client.name:
+        out = client.patch(body, events, after)
+    if out is None:
+        out = client.fold(after, exchange.received.model)
+    return extras.annotate(out, extras.added(exchange, after)) if annotated else out

@@ -55,6 +55,8 @@ class StageSet:
                 self._started.append(bound[0])
             except ConfigError as error:
                 problems += [f"stage '{bound[0].label}': {problem}" for problem in error.problems]
+            except Exception as error:
+                problems.append(f"stage '{bound[0].label}' cannot start: {type(error).__name__}: {error}")
         if problems:
             await self.stop()
             raise ConfigError(*problems)
@@ -72,7 +74,8 @@ class StageSet:
 
     async def retire(self) -> None:
         """Wait for the last exchange, then stop."""
-        if self.users:
+        while self.users:
+            self._retired.clear()
             await self._retired.wait()
         await self.stop()
 
@@ -119,6 +122,7 @@ class Runtime:
         self.messages = MessageTable(config.core.memo_mb * 1024 * 1024)
         self.counts: FactTable[Any] = FactTable(config.core.memo_entries)
         self.forwarder = Forwarder()
+        self.started = False
         self.draining = False
         self.no_count: dict[str, float] = {}
         """Until when (monotonic) an upstream is taken not to count tokens."""
@@ -128,6 +132,7 @@ class Runtime:
         self._mtime = _mtime(config.path)
         self._jobs: set[asyncio.Task[Any]] = set()
         self._turn = asyncio.Semaphore(1)
+        self._reloading = asyncio.Lock()
         self.current = StageSet(config, self._services(config))
 
     def _services(self, config: configuration.Config) -> Services:
@@ -142,7 +147,10 @@ class Runtime:
         )
 
     async def start(self) -> None:
-        """Open the pool and start the stages. Raises ConfigError when a stage cannot start."""
+        """Open the pool and start the stages, once. Raises ConfigError when a stage cannot start."""
+        if self.started:
+            return
+        self.started = True
         await self.forwarder.open()
         try:
             await self.current.start()
@@ -180,15 +188,21 @@ class Runtime:
         """Read pipelines.toml again: a valid file takes over for new requests, a broken one is reported."""
         if self._load is None:
             return False
+        # One after another, so that the last one to begin, which has read the newest file, is the last to take over.
+        async with self._reloading:
+            return await self._reload(self._load)
+
+    async def _reload(self, load: Callable[[], configuration.Config]) -> bool:
         try:
-            config = await asyncio.to_thread(self._load)
+            config = await asyncio.to_thread(load)
             fresh = StageSet(config, self._services(config))
             await fresh.start()
-        except ConfigError as error:
-            logger.error("the new pipelines.toml is not used: {}", "; ".join(error.problems))
+        except Exception as error:
+            problems = error.problems if isinstance(error, ConfigError) else (f"{type(error).__name__}: {error}",)
+            logger.error("the new pipelines.toml is not used: {}", "; ".join(problems))
             self.counters.add("reload_failed")
             return False
-        for sentence in configuration.changes(self.config, config):
+        for sentence in (*configuration.changes(self.config, config), *_held(self.config, config)):
             logger.warning("reload: {}", sentence)
         old, self.current, self.config = self.current, fresh, config
         logger.info("reloaded {}", config.path)
@@ -218,6 +232,19 @@ class Runtime:
             except Exception as error:
                 self.counters.add("later_failed")
                 logger.opt(exception=error).error("background work failed")
+
+
+def _held(old: configuration.Config, new: configuration.Config) -> list[str]:
+    """What of a new configuration takes effect only at the next start."""
+    kept = [f"serve.{name}" for name in ("host", "port", "cors", "grace")]
+    kept += [f"core.{name}" for name in ("memo_mb", "memo_entries")]
+    kept += [f"store.{name}" for name in ("path", "compress", "log")]
+    changed = []
+    for name in kept:
+        section, _, option = name.partition(".")
+        if getattr(getattr(old, section), option) != getattr(getattr(new, section), option):
+            changed.append(f"{name.replace('_', '-')} takes effect at the next start")
+    return changed
 
 
 def nothing(dialect: str) -> Conversation:

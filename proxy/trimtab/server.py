@@ -7,7 +7,9 @@ import sys
 from collections.abc import Callable, Coroutine
 from typing import Any
 
+from hypercorn.asyncio import run as hypercorn_run
 from hypercorn.asyncio import serve as hypercorn_serve
+from hypercorn.asyncio.tcp_server import TCPServer
 from hypercorn.config import Config as Hypercorn
 from loguru import logger
 
@@ -24,13 +26,23 @@ except ImportError:  # no wheel for this platform
     uvloop = None  # type: ignore[assignment]  # the loop of the standard library serves then
 
 BACKLOG = 2048
+LONGEST_LINE = 4000
+"""Characters of a log line."""
 
 
 def log_to_stderr(*, debug: bool) -> None:
     """One line per record. Values of variables never stand in a traceback: a key might be among them."""
     logger.remove()
+    logger.configure(patcher=_harmless)
     line = "<dim>{time:YYYY-MM-DD HH:mm:ss.SSS}</dim> <level>{level: <7}</level> {message}"
     logger.add(sys.stderr, level="DEBUG" if debug else "INFO", format=line, diagnose=False, backtrace=debug)
+
+
+def _harmless(record: Any) -> None:
+    """No record may begin a line of its own, drive a terminal, or fill a screen; bodies (level 1) go to files only."""
+    if record["level"].no >= 5:
+        text = record["message"][:LONGEST_LINE]
+        record["message"] = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def listen(host: str, port: int) -> socket.socket:
@@ -65,6 +77,22 @@ def settings(descriptor: int, grace: float) -> Hypercorn:
     return config
 
 
+class EndingServer(TCPServer):
+    """Hypercorn's connection, gone when its client is.
+
+    Hypercorn 0.18 keeps the socket of a client that closed an idle connection until the keep-alive time is over.
+    """
+
+    async def _read_data(self) -> None:
+        try:
+            await super()._read_data()
+        finally:
+            await self.idle_task.stop()
+
+
+hypercorn_run.TCPServer = EndingServer  # type: ignore[attr-defined]  # a name of the module, replaced on purpose
+
+
 async def run(app: Any, listener: socket.socket, grace: float, stop: asyncio.Event) -> None:
     """Serve until `stop` is set, then give open streams `grace` seconds; takes the listener over."""
 
@@ -88,9 +116,16 @@ async def _serve(
     runtime = Runtime(config, store=store, load=load)
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
+
+    def end() -> None:
+        runtime.draining = True
+        stop.set()
+
     for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, stop.set)
+        loop.add_signal_handler(number, end)
     loop.add_signal_handler(signal.SIGHUP, lambda: runtime.spawn(runtime.reload()))
+    # Before the server, which would wrap a stage's complaint into a traceback of its own.
+    await runtime.start()
     for note in config.notes:
         logger.warning(note)
     logger.info("trimtab listens on http://{}:{} ({})", *listener.getsockname()[:2], config.path)

@@ -6,18 +6,19 @@ from loguru import logger
 
 from trimtab import headers, relay
 from trimtab.asgi import STREAM_HEADERS, Receive, Writer
-from trimtab.conversation import Image
 from trimtab.counting import count
 from trimtab.dialects import DIALECTS
 from trimtab.dialects.base import Dialect
-from trimtab.errors import Cause, ProxyError, UpstreamError
+from trimtab.errors import ProxyError, StageFailed, UpstreamError
 from trimtab.events import Event
 from trimtab.exchange import Exchange
 from trimtab.hookspecs import Reply
 from trimtab.models import Target
 from trimtab.outgoing import call_for, refusal
+from trimtab.overflow import told
 from trimtab.pipeline import Listener, Pipeline
 from trimtab.runtime import Runtime
+from trimtab.translate import Spelling, spelling
 from trimtab.upstream import Response
 from trimtab.watch import ClientGone, Watch
 
@@ -35,6 +36,7 @@ class Serving:
         self._writer = writer
         self._begun = perf_counter()
         self._waited = 0.0
+        self._spelling: Spelling | None = None
 
     async def run(self, receive: Receive) -> None:
         """Answer the client; whatever happens, the done hooks run once."""
@@ -79,10 +81,10 @@ class Serving:
             exchange.set_member("model", target.model.name, f"served by upstream '{target.upstream.name}'")
 
     async def _forward(self, watch: Watch, target: Target) -> None:
-        if target.dialect != self._exchange.dialect:
-            raise _untranslated(self._exchange, target)
         call = call_for(self._runtime, self._exchange, target)
         self._exchange.outcome.sent_bytes = len(call.body)
+        if target.dialect != self._exchange.dialect:
+            self._spelling = spelling(self._exchange.conversation, target.dialect)
         watch.expect(target.upstream.first_byte_timeout, target.upstream.silence_timeout)
         asked = perf_counter()
         async with await self._runtime.forwarder.send(call) as response:
@@ -96,7 +98,8 @@ class Serving:
 
     async def _stream(self, watch: Watch, target: Target, response: Response) -> None:
         """Pass a stream on piece by piece; nothing is held back but a piece of a frame."""
-        passing = relay.Relay(self._exchange, self._listener(), DIALECTS[target.dialect], self._dialect)
+        upstream, extra = DIALECTS[target.dialect], self._runtime.config.core.extras
+        passing = relay.Relay(self._exchange, self._listener(), upstream, self._dialect, annotated=extra)
         if not self._exchange.received.stream:
             await self._fold(watch, target, response)
             return
@@ -111,7 +114,9 @@ class Serving:
             if out:
                 watch.touch()
                 await self._open(watch, response)
+                watch.hold()
                 await self._writer.write(out)
+                watch.touch()
         await self._end(watch, response, passing.finish())
 
     async def _open(self, watch: Watch, response: Response | None) -> None:
@@ -140,7 +145,8 @@ class Serving:
                 relay.observe(self._exchange, event)
             await self._say(watch, list(listener(events)), response)
             return
-        out = relay.whole(self._exchange, listener, upstream, self._dialect, body)
+        extra = self._runtime.config.core.extras
+        out = relay.whole(self._exchange, listener, upstream, self._dialect, body, annotated=extra)
         await self._writer.whole(200, self._fields("application/json", response), out)
 
     async def _read(self, watch: Watch, response: Response) -> bytes:
@@ -154,6 +160,8 @@ class Serving:
             fields = self._fields(None) | reply.rendered.headers
             await self._writer.whole(reply.rendered.status, fields, reply.rendered.body)
             return
+        if not relay.ends(reply.events):
+            raise StageFailed(self._exchange.stage, "its Reply has no end: add Finished or Failed")
         for event in reply.events:
             relay.observe(self._exchange, event)
         events = self._listener()(reply.events)
@@ -177,7 +185,7 @@ class Serving:
 
     async def _fail(self, error: ProxyError) -> None:
         outcome = self._exchange.outcome
-        outcome.error = error
+        outcome.error = error = told(self._exchange, error)
         passed = error.headers if isinstance(error, UpstreamError) else {}
         try:
             await self._writer.fail(error, self._dialect, {**passed, **self._fields(None)})
@@ -198,6 +206,8 @@ class Serving:
         return fields
 
     def _listener(self) -> Listener:
+        if self._spelling is not None:
+            return relay.Respelling(self._pipeline, self._exchange, self._spelling)
         return self._pipeline.listener(self._exchange)
 
     def _book(self) -> None:
@@ -216,15 +226,3 @@ class Serving:
         self._pipeline.done(exchange)
         for work in exchange.pending:
             self._runtime.later(work)
-
-
-def _untranslated(exchange: Exchange, target: Target) -> ProxyError:
-    suffix = "-openai" if exchange.dialect == "chat" else "-anthropic"
-    images = exchange.conversation.has(Image)
-    what = "images" if images else f"model '{exchange.received.model}'"
-    remedy = "send images in that dialect" if images else f"ask for the model with the suffix {suffix}"
-    return ProxyError(
-        f"upstream '{target.upstream.name}' serves {what} and speaks {target.dialect}; translation from "
-        f"{exchange.dialect} is not built yet: {remedy}",
-        cause=Cause.UNSUPPORTED,
-    )

@@ -50,6 +50,8 @@ class Scanned(NamedTuple):
     items: dict[str, Items]
     repeated: frozenset[str]
     mended: int
+    order: tuple[tuple[str, int, int], ...] = ()
+    """Every member as it stands in the body: name, start of its key, end of its value."""
 
     def value(self, name: str) -> bytes | None:
         """The bytes of a member, None where the object has none of that name."""
@@ -68,6 +70,7 @@ def scan(body: bytes, arrays: tuple[str, ...]) -> Scanned:
     keys: dict[str, int] = {}
     items: dict[str, Items] = {}
     repeated: set[str] = set()
+    order: list[tuple[str, int, int]] = []
     at = raw.index(b"{") + 1
     while key := _KEY.match(raw, at):
         name = _text(key.group(1))
@@ -81,11 +84,12 @@ def scan(body: bytes, arrays: tuple[str, ...]) -> Scanned:
         else:
             end = skip_value(raw, start)
         members[name], keys[name] = (start, end), key.start(1)
+        order.append((name, key.start(1), end))
         after = _NEXT.match(raw, end)
         if after is None or after.group(1) != b",":
             break
         at = after.end()
-    return Scanned(raw, members, keys, items, frozenset(repeated), mended)
+    return Scanned(raw, members, keys, items, frozenset(repeated), mended, tuple(order))
 
 
 def _text(key: bytes) -> str:
@@ -256,23 +260,18 @@ def array(scanned: Scanned, name: str, new: Sequence[bytes]) -> bytes:
 
 
 def _removals(scanned: Scanned, names: Sequence[str]) -> list[tuple[Span, bytes]]:
-    """Cut members out, each with the comma behind it; those at the end with the comma in front."""
+    """Cut members out, wherever they occur: each with the comma behind it, those at the end with the comma in front."""
     if not names:
         return []
-    order = sorted(scanned.keys, key=scanned.keys.__getitem__)
+    order = scanned.order
+    last_kept = max((index for index, member in enumerate(order) if member[0] not in names), default=-1)
     changes: list[tuple[Span, bytes]] = []
-    kept_end: int | None = None
-    for name, following in zip(order, [*order[1:], None], strict=True):
-        end = scanned.members[name][1]
-        if name not in names:
-            kept_end = end
-        elif following is not None and any(other not in names for other in order[order.index(following) :]):
-            changes.append(((scanned.keys[name], scanned.keys[following]), b""))
-        elif kept_end is not None:
-            changes.append(((kept_end, end), b""))
-            kept_end = end
-        else:
-            changes.append(((scanned.keys[name], end if following is None else scanned.keys[following]), b""))
+    for index, (name, start, _) in enumerate(order[: last_kept + 1]):
+        if name in names:
+            changes.append(((start, order[index + 1][1]), b""))
+    if last_kept + 1 < len(order):
+        begin = order[last_kept][2] if last_kept >= 0 else order[0][1]
+        changes.append(((begin, order[-1][2]), b""))
     return changes
 
 
@@ -281,7 +280,7 @@ def _additions(scanned: Scanned, removed: Sequence[str], added: Sequence[bytes])
     if not added:
         return []
     end = max((span[1] for span in scanned.members.values()), default=scanned.raw.index(b"{") + 1)
-    first = len(removed) == len(scanned.members)
+    first = set(removed) == set(scanned.members)
     return [((end, end), (b"" if first else b",") + b",".join(added))]
 
 

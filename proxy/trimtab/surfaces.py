@@ -41,6 +41,9 @@ class Surface:
             await writer.fail(error, self._dialect)
 
     async def _read(self, pipeline: Pipeline, incoming: Incoming, receive: Receive, identity: str) -> Exchange:
+        coding = incoming.headers.get("content-encoding", "identity")
+        if coding.lower() != "identity":
+            raise BadRequest(f"the body is packed ({coding[:40]}): send it without content-encoding")
         limit = self._runtime.config.serve.max_request_mb * 1024 * 1024
         body = await read_body(receive, limit, incoming.headers.get("content-length", ""))
         conversation = self._dialect.parse(body, self._runtime.messages)
@@ -75,4 +78,5 @@ def incoming_of(scope: Scope) -> Incoming:
 def check_method(incoming: Incoming, *allowed: str) -> None:
     """Raise BadRequest (405) for a method the path does not know."""
     if incoming.method not in allowed:
-        raise BadRequest(f"{incoming.path} takes {' or '.join(allowed)}, not {incoming.method}", cause=Cause.METHOD)
+        told = f"{incoming.path} takes {' or '.join(allowed)}, not {incoming.method}"
+        raise BadRequest(told, cause=Cause.METHOD, headers={"allow": ", ".join(allowed)})

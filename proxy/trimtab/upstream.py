@@ -124,7 +124,7 @@ class Forwarder:
 
     def __init__(self) -> None:
         self._session: aiohttp.ClientSession | None = None
-        self._urls: dict[str, tuple[URL, str | None]] = {}
+        self._proxies: dict[str, str | None] = {}
         self._states: dict[str, State] = {}
 
     async def open(self) -> None:
@@ -178,13 +178,12 @@ class Forwarder:
         return msgspec.structs.asdict(self._states.get(name, State()))
 
     def _address(self, url: str) -> tuple[URL, str | None]:
-        """The parsed URL, and the proxy that the environment (HTTPS_PROXY, NO_PROXY, ...) names for it."""
-        known = self._urls.get(url)
-        if known is None:
-            parts = urlsplit(url)
-            bypass = proxy_bypass(parts.netloc)
-            known = self._urls[url] = (URL(url), None if bypass else getproxies().get(parts.scheme))
-        return known
+        """The URL, byte for byte, and the proxy that the environment (HTTPS_PROXY, NO_PROXY, ...) names for it."""
+        base = url.partition("?")[0]
+        if base not in self._proxies:
+            parts = urlsplit(base)
+            self._proxies[base] = None if proxy_bypass(parts.netloc) else getproxies().get(parts.scheme)
+        return URL(url, encoded=True), self._proxies[base]
 
 
 def _no_answer(call: Call, error: Exception) -> UpstreamError:

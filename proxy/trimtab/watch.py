@@ -11,6 +11,10 @@ from trimtab.errors import UpstreamTimeout
 Receive = Callable[[], Awaitable[Mapping[str, Any]]]
 
 
+STALLED = 600.0
+"""Seconds that a client may take to read what is written to it; then it is taken for gone."""
+
+
 class ClientGone(Exception):
     """The client closed its connection; nobody is left to answer."""
 
@@ -38,6 +42,7 @@ class Watch:
         self._pinging: asyncio.Task[None] | None = None
         self._reason: Exception | None = None
         self._alive = False
+        self._held = False
 
     async def __aenter__(self) -> Self:
         self._loop = asyncio.get_running_loop()
@@ -79,10 +84,15 @@ class Watch:
         self._timer.cancel()
         self._timer = self._loop.call_at(self._due(), self._tick)
 
+    def hold(self) -> None:
+        """What the upstream sent is being written: a client that reads slowly is no silence of the upstream."""
+        self._held = True
+
     def touch(self) -> None:
         """The upstream gave a sign of life."""
         self._last = self._loop.time()
         self._alive = True
+        self._held = False
 
     async def settle(self) -> None:
         """Wait for a ping that is being written, so that frames do not mix."""
@@ -110,6 +120,8 @@ class Watch:
     def _due(self) -> float:
         """When to look next: at the limit of silence, or at the next ping; once an hour at least."""
         now = self._loop.time()
+        if self._held:
+            return max(now + 1.0, self._last + STALLED)
         # A sign of life changes the limit and moves no timer: its own silence may end before the first byte is due.
         limit = self._last + self._silence if self._alive else min(self._last + self._first_byte, now + self._silence)
         due = min(limit, now + 3600.0)
@@ -124,11 +136,15 @@ class Watch:
     def _tick(self) -> None:
         now = self._loop.time()
         limit = self._silence if self._alive else self._first_byte
-        if now >= self._last + limit:
+        if self._held:
+            if now >= self._last + STALLED:
+                self._end(ClientGone())
+                return
+        elif now >= self._last + limit:
             what = "went silent for" if self._alive else "sent no first byte within"
             self._end(UpstreamTimeout(f"the upstream {what} {limit:g} s"))
             return
-        if self._ping is not None and now >= self._next_ping():
+        if self._ping is not None and not self._held and now >= self._next_ping():
             self._pinged = now
             self._pinging = self._loop.create_task(self._say(self._ping))
         self._timer = self._loop.call_at(self._due(), self._tick)

@@ -10,6 +10,8 @@ from trimtab.api import (
     BadRequest,
     Exchange,
     Refused,
+    Risk,
+    RiskLevel,
     StageFailed,
     StopReason,
     UpstreamError,
@@ -74,6 +76,29 @@ async def test_one_line_tells_it_all(said: list[Any]) -> None:
         'dropped=logit_bias notes="mended 1 lone surrogate"'
     )
     assert values(record)["prompt"] == 1000
+
+
+@pytest.mark.parametrize(
+    ("likely", "context"), [(0.6, "60.0%"), (0.601, "🟡60.1%"), (0.8, "🟡80.0%"), (0.801, "🔴80.1%"), (1.5, "🔴150.0%")]
+)
+async def test_a_line_says_how_full_the_context_is(said: list[Any], likely: float, context: str) -> None:
+    def assessed(bench: StageBench) -> Exchange:
+        exchange = ended(bench)
+        exchange.put(Risk(level=RiskLevel.SAFE, used=5, reserve=1, limit=100, likely=likely))
+        return exchange
+
+    [record] = await lines(said, assessed)
+    assert f" output=20 context={context} first_ms" in record["message"]
+
+
+async def test_an_unknown_window_is_not_told(said: list[Any]) -> None:
+    def assessed(bench: StageBench) -> Exchange:
+        exchange = ended(bench)
+        exchange.put(Risk(level=RiskLevel.SAFE, used=5, reserve=0))
+        return exchange
+
+    [record] = await lines(said, assessed)
+    assert "context" not in record["message"]
 
 
 async def test_less_and_more_detail(said: list[Any]) -> None:

@@ -24,7 +24,7 @@ key = "sk-secret"
 headers = { Authorization = "sk-secret", X-Team = "sk-secret" }
 [upstream.local]
 dialect = "chat"
-base-url = "http://user:sk-secret@localhost:8080"
+base-url = "http://localhost:8080?api_key=sk-secret"
 [model.qwen3]
 upstreams = { chat = "local" }
 """
@@ -75,7 +75,7 @@ def test_no_key_is_ever_shown(read: Loader) -> None:
     assert row(page, "server-key") == ["server-key", "set", "environment", "SERVER_API_KEY"]
     assert row(page, "client-keys") == ["client-keys", "set", "(2)", "environment", "PROXY_API_KEYS"]
     assert row(page, "headers")[:3] == ["headers", "set", "(2)"]
-    assert "http://***@localhost:8080/v1/chat/completions" in page
+    assert "http://localhost:8080/v1/chat/completions?***" in page
 
 
 def test_it_fits_a_hundred_columns(read: Loader) -> None:

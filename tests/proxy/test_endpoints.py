@@ -29,7 +29,7 @@ ZAI = "https://api.z.ai/api/coding/paas/v4"
         ("https://h/v1beta/openai/", "https://h/v1beta/openai/chat/completions"),
         ("https://h/v1/account/gateway/openai", "https://h/v1/account/gateway/openai/chat/completions"),
         ("https://h/openai/deployments/x/chat/completions?a=b", "https://h/openai/deployments/x/chat/completions?a=b"),
-        ("https://user:pw@[::1]:8/v1#top", "https://user:pw@[::1]:8/v1/chat/completions"),
+        ("https://[::1]:8/v1#top", "https://[::1]:8/v1/chat/completions"),
     ],
 )
 def test_every_spelling_of_a_chat_base_is_understood(base: str, url: str) -> None:

@@ -47,6 +47,16 @@ def test_a_request_leaves_with_its_own_bytes() -> None:
     assert (call.name, call.connect_timeout, call.headers["x-request-id"]) == ("up", 3.0, "req_test")
 
 
+def test_a_request_leaves_in_the_dialect_of_its_target_and_tells_what_was_dropped() -> None:
+    case = StageBench().exchange({"model": "x", "messages": [{"role": "user", "content": "hi"}], "seed": 1})
+    call = call_for(runtime(), case, target("messages"))
+    said = {"role": "user", "content": [{"type": "text", "text": "hi"}]}
+    assert msgspec.json.decode(call.body) == {"model": "small", "max_tokens": 4096, "messages": [said]}
+    assert (case.sent, case.dropped) == (call.body, ["seed"])
+    same = exchange()
+    assert (same.sent, call_for(runtime(), same, target()).body, same.sent) == (None, BODY, BODY)
+
+
 def test_without_ids_none_goes_upstream() -> None:
     assert "x-request-id" not in call_for(runtime(request_id=False), exchange(), target()).headers
 

@@ -225,7 +225,7 @@ def test_the_usage_that_is_booked_is_the_upstreams_own(name: str, stages: list[C
     assert outcome.upstream_id == {"chat": "up-1", "messages": "msg_1"}[name]
 
 
-ERROR = {"chat": sse({"error": {"code": "1302", "message": "too fast"}})}
+ERROR = {"chat": sse({"error": {"code": "1302", "type": "rate_limit_error", "message": "too fast"}})}
 ERROR["messages"] = sse({"type": "error", "error": {"type": "rate_limit_error", "message": "too fast"}})
 
 
@@ -239,6 +239,24 @@ def test_a_failure_before_the_first_event_may_still_become_a_status(
     with pytest.raises(UpstreamError, match="too fast") as caught:
         way.feed(before, ERROR[name])
     assert (way.got, caught.value.cause) == (b"", Cause.RATE_LIMIT)
+
+
+@BOTH
+def test_a_failure_in_a_form_of_nobodys_is_told_in_the_clients(name: str) -> None:
+    foreign = sse({"error": {"code": "1302", "message": "too fast"}})
+    begun = first(name, 4)
+    way = Way(name).feed(begun + foreign + STREAMS[name])
+    assert way.relay.ended
+    told = json.loads(way.got.removeprefix(begun).split(b"data: ")[1])
+    assert told["error"]["type"] == "rate_limit_error"
+    assert "too fast" in told["error"]["message"]
+
+
+def test_a_failure_behind_the_finish_is_told_and_no_done_follows() -> None:
+    finish = first("chat", 7)
+    way = Way("chat").feed(finish + ERROR["chat"] + b"data: [DONE]\n\n")
+    assert way.got == finish + ERROR["chat"]
+    assert way.exchange.outcome.error is not None
 
 
 def first(name: str, frames: int) -> bytes:

@@ -42,8 +42,11 @@ ENABLE_REQUEST_ID_TRACKING
 
 BUILT_IN = {
     "auth": "trimtab_stages.auth:Auth",
+    "env-dedup": "trimtab_stages.env_dedup:EnvDeduplication",
     "token-count": "trimtab_stages.token_count:TokenCounter",
+    "risk-assess": "trimtab_stages.risk_assess:RiskAssessor",
     "route": "trimtab_stages.route:Route",
+    "scale": "trimtab_stages.scale:Scaler",
     "log": "trimtab_stages.log:Log",
 }
 

@@ -18,7 +18,9 @@ from trimtab.testing import StillClock
 PATIENCE = 20.0
 """Seconds after which an answer that never comes fails a test."""
 
-PIPELINES = '[pipeline.default]\nstages = ["auth", "token-count", "route", "log"]\n'
+PIPELINES = (
+    '[pipeline.default]\nstages = ["auth", "env-dedup", "token-count", "risk-assess", "route", "scale", "log"]\n'
+)
 
 
 @asynccontextmanager

@@ -12,7 +12,7 @@ from wire.scripted import playing
 
 pytestmark = pytest.mark.anyio
 
-STAGES = ("auth", "token-count", "route", "log")
+STAGES = ("auth", "env-dedup", "token-count", "risk-assess", "route", "scale", "log")
 REMOVED = [tuple(stage for stage in STAGES if stage != gone) for gone in STAGES]
 SWAPPED = [(*STAGES[:i], STAGES[i + 1], STAGES[i], *STAGES[i + 2 :]) for i in range(len(STAGES) - 1)]
 BODY = b'{"model":"glm-4.6","max_tokens":5,"messages":[{"role":"user","content":"hi"}]}'
@@ -25,12 +25,24 @@ def chain(stages: tuple[str, ...]) -> str:
 
 @pytest.mark.parametrize("stages", [STAGES, *REMOVED, *SWAPPED], ids=" ".join)
 async def test_a_session_gets_right_answers(tmp_path: Path, stages: tuple[str, ...]) -> None:
+    if "risk-assess" in stages and "token-count" not in stages[: stages.index("risk-assess")]:
+        refused(tmp_path, stages)
+        return
     async with playing() as upstream, proxying(tmp_path, upstream.url, pipelines=chain(stages)) as proxy:
         answer = await post(proxy.url, "/v1/messages", BODY, {"x-api-key": "sk-own"})
         assert answer.status == 200
         assert upstream.sent[0].body == BODY
         assert upstream.sent[0].headers["x-api-key"] == "sk-own"
         assert await counted(proxy) == ("token-count" in stages)
+
+
+def refused(folder: Path, stages: tuple[str, ...]) -> None:
+    """The order cannot work, and the error names the word to move, or to delete."""
+    path = folder / "pipelines.toml"
+    path.write_text(chain(stages))
+    remedy = "move 'token-count' before 'risk-assess', or delete" if "token-count" in stages else "write 'token-count'"
+    with pytest.raises(ConfigError, match=f"needs TokenCount, .*{remedy}"):
+        load(path, {})
 
 
 async def counted(proxy: Proxy) -> bool:

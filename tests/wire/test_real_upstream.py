@@ -26,6 +26,10 @@ PIPELINES = """
 stages = ["auth", "token-count", "route", "log"]
 [model.tiny]
 upstreams = { messages = "zai-messages", chat = "zai-chat" }
+[upstream.zai-messages]
+accepts = []
+[upstream.zai-chat]
+accepts = []
 """
 
 
@@ -46,13 +50,14 @@ async def direct(path: str, body: Any) -> Any:
     return (await post(REAL, path, msgspec.json.encode(body))).json
 
 
-async def test_a_tool_loop_over_messages(tmp_path: Path) -> None:
+@pytest.mark.parametrize("model", ["tiny", "tiny-openai"], ids=["same dialect", "translated"])
+async def test_a_tool_loop_over_messages(tmp_path: Path, model: str) -> None:
     async with served(tmp_path) as proxy:
         async with anthropic.AsyncAnthropic(base_url=proxy.url, api_key="k", max_retries=0) as client:
             tools: Any = [{"name": "read_file", "description": "Reads a file.", "input_schema": SCHEMA}]
             messages: list[Any] = [{"role": "user", "content": "Read the files, one after another."}]
             for turn in range(TURNS):
-                ask: Any = {"model": "tiny", "max_tokens": 200, "messages": messages, "tools": tools}
+                ask: Any = {"model": model, "max_tokens": 200, "messages": messages, "tools": tools}
                 async with client.messages.stream(**ask) as stream:
                     reply = await stream.get_final_message()
                 usage = reply.usage
@@ -69,13 +74,14 @@ async def test_a_tool_loop_over_messages(tmp_path: Path) -> None:
                 messages.append({"role": "user", "content": results or "Go on."})
 
 
-async def test_a_tool_loop_over_chat(tmp_path: Path) -> None:
+@pytest.mark.parametrize("model", ["tiny-openai", "tiny"], ids=["same dialect", "translated"])
+async def test_a_tool_loop_over_chat(tmp_path: Path, model: str) -> None:
     async with served(tmp_path) as proxy:
         async with openai.AsyncOpenAI(base_url=f"{proxy.url}/v1", api_key="k", max_retries=0) as client:
             tools: Any = [{"type": "function", "function": {"name": "read_file", "parameters": SCHEMA}}]
             messages: list[Any] = [{"role": "user", "content": "Read the files, one after another."}]
             for turn in range(TURNS):
-                ask: Any = {"model": "tiny-openai", "max_tokens": 200, "messages": messages, "tools": tools}
+                ask: Any = {"model": model, "max_tokens": 200, "messages": messages, "tools": tools}
                 chunks = await client.chat.completions.create(
                     **ask, stream=True, stream_options={"include_usage": True}
                 )
@@ -87,7 +93,9 @@ async def test_a_tool_loop_over_chat(tmp_path: Path) -> None:
                     calls = []
                 for call in calls:
                     msgspec.json.decode(call["function"]["arguments"])
-                messages.append({"role": "assistant", "content": text} | ({"tool_calls": calls} if calls else {}))
+                messages.append(
+                    {"role": "assistant", "content": text or "..."} | ({"tool_calls": calls} if calls else {})
+                )
                 messages += [{"role": "tool", "tool_call_id": call["id"], "content": f"text {turn}"} for call in calls]
                 if not calls:
                     messages.append({"role": "user", "content": "Go on."})

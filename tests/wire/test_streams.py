@@ -10,6 +10,9 @@ from wire.scripted import SSE, Link, Sent, playing
 
 pytestmark = pytest.mark.anyio
 
+PLAIN = '[pipeline.default]\nstages = ["auth", "token-count", "route", "log"]\n[core]\nextras = false\n'
+"""The default way, with nothing added to replies: their bytes are compared."""
+
 BODY = b'{"model":"claude-x","max_tokens":9,"stream":true,"messages":[{"role":"user","content":"hi"}]}'
 CHAT = b'{"model":"gpt-x","stream":true,"messages":[{"role":"user","content":"hi"}]}'
 START = b'event: message_start\ndata: {"type":"message_start","message":{"id":"msg_1","usage":{"input_tokens":3}}}\n\n'
@@ -32,7 +35,7 @@ async def test_a_client_that_leaves_before_the_first_byte_ends_the_upstream_requ
         await link.gone()
         closed.set()
 
-    async with playing(silent) as upstream, proxying(tmp_path, upstream.url) as proxy:
+    async with playing(silent) as upstream, proxying(tmp_path, upstream.url, pipelines=PLAIN) as proxy:
         _, writer = await connect(proxy.url)
         writer.write(request("POST", "/v1/messages", BODY))
         await upstream.received(1)
@@ -49,7 +52,7 @@ async def test_a_client_that_leaves_in_mid_stream_ends_the_upstream_request(tmp_
         await link.gone()
         closed.set()
 
-    async with playing(begins) as upstream, proxying(tmp_path, upstream.url) as proxy:
+    async with playing(begins) as upstream, proxying(tmp_path, upstream.url, pipelines=PLAIN) as proxy:
         reader, writer = await connect(proxy.url)
         writer.write(request("POST", "/v1/messages", BODY))
         await reader.readuntil(b"message_start")
@@ -64,7 +67,7 @@ async def test_a_stream_leaves_as_it_came_and_the_connection_serves_the_next(tmp
             await link.chunk(frame)
         await link.chunk(b"")
 
-    async with playing(streams) as upstream, proxying(tmp_path, upstream.url) as proxy:
+    async with playing(streams) as upstream, proxying(tmp_path, upstream.url, pipelines=PLAIN) as proxy:
         for _ in range(2):
             answer = await post(proxy.url, "/v1/messages", BODY)
             assert answer.status == 200
@@ -79,7 +82,7 @@ async def test_a_broken_stream_ends_in_the_dialects_error_and_in_no_end(tmp_path
         await link.chunk(CHUNK if sent.path.endswith("completions") else START + PIECE)
         link.abort()
 
-    async with playing(breaks) as upstream, proxying(tmp_path, upstream.url) as proxy:
+    async with playing(breaks) as upstream, proxying(tmp_path, upstream.url, pipelines=PLAIN) as proxy:
         answer = await post(proxy.url, "/v1/messages", BODY)
         assert answer.body.startswith(START + PIECE + b"event: error\ndata: ")
         assert b"message_stop" not in answer.body
@@ -94,7 +97,7 @@ async def test_a_stream_that_stops_without_its_last_events_is_no_end(tmp_path: P
         await link.chunk(START + PIECE)
         await link.chunk(b"")
 
-    async with playing(stops) as upstream, proxying(tmp_path, upstream.url) as proxy:
+    async with playing(stops) as upstream, proxying(tmp_path, upstream.url, pipelines=PLAIN) as proxy:
         answer = await post(proxy.url, "/v1/messages", BODY)
         assert b"event: error" in answer.body
         assert b"message_stop" not in answer.body
@@ -108,7 +111,7 @@ async def test_nothing_follows_the_last_event(tmp_path: Path) -> None:
         await link.chunk(PIECE)
         await link.gone()
 
-    async with playing(goes_on) as upstream, proxying(tmp_path, upstream.url) as proxy:
+    async with playing(goes_on) as upstream, proxying(tmp_path, upstream.url, pipelines=PLAIN) as proxy:
         assert (await post(proxy.url, "/v1/messages", BODY)).body == START + END
         assert (await post(proxy.url, "/v1/chat/completions", CHAT)).body == CHUNK + STOP
 
@@ -120,7 +123,7 @@ async def test_an_error_as_first_event_is_a_plain_http_error(tmp_path: Path) -> 
         await link.chunk(b": wait\n\nevent: error\ndata: " + error + b"\n\n")
         await link.chunk(b"")
 
-    async with playing(fails) as upstream, proxying(tmp_path, upstream.url) as proxy:
+    async with playing(fails) as upstream, proxying(tmp_path, upstream.url, pipelines=PLAIN) as proxy:
         answer = await post(proxy.url, "/v1/messages", BODY)
         assert answer.status == 529
         assert answer.json["error"]["type"] == "overloaded_error"
@@ -135,7 +138,7 @@ async def test_a_silent_upstream_gets_pings_and_the_stream_goes_on(tmp_path: Pat
         await link.chunk(START + END)
         await link.chunk(b"")
 
-    serve = '[pipeline.default]\nstages = ["auth", "route"]\n[serve]\nfirst-ping = 0.01\nping-interval = 0.01\n'
+    serve = '[pipeline.default]\nstages = ["auth", "route"]\n[serve]\nfirst-ping = 0.01\nping-interval = 0.01\n[core]\nextras = false\n'
     async with playing(waits) as upstream, proxying(tmp_path, upstream.url, pipelines=serve) as proxy:
         reader, writer = await connect(proxy.url)
         writer.write(request("POST", "/v1/messages", BODY, {"connection": "close"}))
@@ -175,7 +178,7 @@ async def test_a_slow_reader_slows_the_upstream(tmp_path: Path) -> None:
         await link.chunk(END)
         await link.chunk(b"")
 
-    async with playing(floods) as upstream, proxying(tmp_path, upstream.url) as proxy:
+    async with playing(floods) as upstream, proxying(tmp_path, upstream.url, pipelines=PLAIN) as proxy:
         reader, writer = await connect(proxy.url)
         writer.transport.pause_reading()  # type: ignore[attr-defined]  # a transport that reads
         writer.write(request("POST", "/v1/messages", BODY, {"connection": "close"}))

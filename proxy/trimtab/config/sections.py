@@ -55,6 +55,8 @@ class CoreOptions(Section, frozen=True, kw_only=True):
     """Megabytes of parsed messages."""
     memo_entries: Count = 200_000
     """Token counts, under 200 bytes each."""
+    extras: bool = True
+    """Whether replies say how full the context is, in members beside the upstream's own."""
 
 
 class StoreOptions(Section, frozen=True, kw_only=True):

@@ -11,7 +11,8 @@ Json = dict[str, Any]
 
 
 class Session(ABC):
-    """A tool loop: each answer that calls a tool is followed by the tool's result."""
+    """A tool loop: each answer that calls a tool is followed by the tool's result, and every turn of the user ends with
+    a block on the environment."""
 
     dialect: ClassVar[str]
     path: ClassVar[str]
@@ -32,6 +33,13 @@ class Session(ABC):
         self.turn += 1
         self._append(answer, workspace.file(self.turn, self.salt))
 
+    def _environment(self) -> Json:
+        return _text(workspace.environment(self.turn, self.salt))
+
+    def _ident(self, place: int) -> str:
+        """The id of a call. A provider's own is a hash of all it read: it would differ each way, by some tokens."""
+        return f"call_{self.turn:04d}_{place}"
+
     @abstractmethod
     def _opening(self) -> list[Json]: ...
 
@@ -50,7 +58,7 @@ class MessagesSession(Session):
     title = "Anthropic Messages"
 
     def _opening(self) -> list[Json]:
-        return [{"role": "user", "content": [_text(workspace.task())]}]
+        return [{"role": "user", "content": [_text(workspace.task()), self._environment()]}]
 
     def _request(self) -> Json:
         return {
@@ -58,12 +66,15 @@ class MessagesSession(Session):
             "max_tokens": 4096,
             "system": [_marked(_text(workspace.system(self.salt)))],
             "messages": [*self.messages[:-1], _with_mark(self.messages[-1])],
-            "tools": [_messages_tool(offer) for offer in workspace.offers()],
+            "tools": [_messages_tool(offer) for offer in workspace.offers(self.salt)],
             "stream": True,
         }
 
     def _append(self, answer: Json, content: str) -> None:
-        blocks = answer["content"]
+        blocks = [
+            {**block, "id": self._ident(place)} if block["type"] == "tool_use" else block
+            for place, block in enumerate(answer["content"])
+        ]
         self.messages.append({"role": "assistant", "content": blocks})
         results = [
             {"type": "tool_result", "tool_use_id": block["id"], "content": content}
@@ -71,11 +82,11 @@ class MessagesSession(Session):
             if block["type"] == "tool_use"
         ]
         if results:
-            self.messages.append({"role": "user", "content": results})
+            self.messages.append({"role": "user", "content": [*results, self._environment()]})
 
 
 class ChatSession(Session):
-    """OpenAI Chat Completions, with thinking as agents for GLM ask for it."""
+    """OpenAI Chat Completions."""
 
     dialect = "chat"
     path = "/v1/chat/completions"
@@ -84,26 +95,26 @@ class ChatSession(Session):
     def _opening(self) -> list[Json]:
         return [
             {"role": "system", "content": workspace.system(self.salt)},
-            {"role": "user", "content": workspace.task()},
+            {"role": "user", "content": [_text(workspace.task()), self._environment()]},
         ]
 
     def _request(self) -> Json:
         return {
             "model": self.model,
             "max_tokens": 4096,
-            "thinking": {"type": "enabled"},
             "messages": self.messages,
-            "tools": [_chat_tool(offer) for offer in workspace.offers()],
+            "tools": [_chat_tool(offer) for offer in workspace.offers(self.salt)],
             "stream": True,
             "stream_options": {"include_usage": True},
         }
 
     def _append(self, answer: Json, content: str) -> None:
         message = answer["choices"][0]["message"]
-        self.messages.append(message)
-        self.messages += [
-            {"role": "tool", "tool_call_id": call["id"], "content": content} for call in message.get("tool_calls") or ()
-        ]
+        calls = [{**call, "id": self._ident(place)} for place, call in enumerate(message.get("tool_calls") or ())]
+        self.messages.append({**message, "tool_calls": calls} if calls else message)
+        self.messages += [{"role": "tool", "tool_call_id": call["id"], "content": content} for call in calls]
+        if calls:
+            self.messages.append({"role": "user", "content": [self._environment()]})
 
 
 def _text(text: str) -> Json:

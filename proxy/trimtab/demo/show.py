@@ -1,4 +1,4 @@
-"""Starts the pretended provider and the proxy, runs the sessions, and prints what they cost."""
+"""Starts the pretended providers and the proxy, runs the sessions both ways, and prints what they cost."""
 
 import argparse
 import asyncio
@@ -15,7 +15,7 @@ from trimtab.app import make_app
 from trimtab.config import Config, load
 from trimtab.echo import EchoOptions, echo_app
 from trimtab.errors import ConfigError
-from trimtab.events import Usage
+from trimtab.models import Prices
 from trimtab.runtime import Runtime
 from trimtab.server import listen
 from trimtab.server import run as serve
@@ -23,7 +23,7 @@ from trimtab.store import DiskStore
 
 from .session import ChatSession, MessagesSession, Session
 from .table import Row, row, summary, table
-from .talk import DemoFailed, Talk
+from .talk import DemoFailed, Talk, Turn
 
 MOST_ROUNDS = 5
 BUDGET = 1.6
@@ -40,24 +40,20 @@ class Ports(NamedTuple):
     direct: int
 
 
-class Taken(NamedTuple):
-    """One turn of one session: what it cost, and its milliseconds both ways."""
-
-    usage: Usage
-    proxied: float
-    direct: float
-
-
 class Plan(NamedTuple):
-    """A session, and the model's name for the proxy and for the provider."""
+    """A session through the proxy, and the form of it that the provider reads without one."""
 
     session: type[Session]
-    asked: str
-    served: str
+    beside: type[Session]
+    note: str
 
 
-PLANS = (Plan(MessagesSession, "glm-4.6", "glm-4.6"), Plan(ChatSession, "glm-4.6-openai", "glm-4.6"))
-WARM_UP = (Plan(MessagesSession, "glm-4.5", "glm-4.5"), Plan(ChatSession, "glm-4.5-openai", "glm-4.5"))
+MODEL = "glm-4.6"
+PLANS = (
+    Plan(MessagesSession, MessagesSession, "not translated"),
+    Plan(ChatSession, MessagesSession, "translated to the Anthropic upstream and back"),
+)
+WARM_UP = "glm-4.5"
 """Another model, since a provider's cache is per model."""
 
 
@@ -137,53 +133,71 @@ def configuration(folder: str, upstream: int) -> Config:
 
 
 def _talk(ports: Ports, config: Config, turns: int, say: Say = print) -> None:
-    for plan in WARM_UP:
-        measure(plan, ports, 1, rounds=1)
+    for plan in PLANS:
+        measure(plan, ports, 1, model=WARM_UP, rounds=1)
+    row = config.models.model(MODEL)
+    if row.prices is None:
+        raise DemoFailed(f"the model table has no prices for {MODEL}")
     stages = ", ".join(config.pipelines["default"])
     say(f"A coding agent's session of {turns} turns with a pretended provider, all in this process.")
     say(f"The proxy: http://127.0.0.1:{ports.proxy} ({stages})")
     for plan in PLANS:
         rows, rounds = measure(plan, ports, turns)
-        say(f"\n{plan.session.title}: POST {plan.session.path}, model {plan.asked}, streamed, held {rounds} times")
-        say(f"\n{table(rows)}\n\n{summary(rows)}")
-    say(_CLOSING)
+        say(f"\n{plan.session.title}: POST {plan.session.path}, model {MODEL}, streamed")
+        say(f"{plan.note}; held {rounds} times each way\n\n{table(rows, row.prices)}\n\n{summary(rows, row.prices)}")
+    say(_closing(row.prices, row.window or 0))
+
+
+def _closing(prices: Prices, window: int) -> str:
+    return _CLOSING.format(
+        model=MODEL, input=prices.input, cached=prices.cached, window=window, block=EchoOptions.block
+    )
 
 
 _CLOSING = """
-cached: tokens that the provider found in its prefix cache. ms: from sending a turn to the last
-byte of its answer. of it added: measured, not estimated. Each session was also held with the
-provider itself, turn by turn beside the one through the proxy, with a cache of its own and text
-that neither way had seen; this is the difference of the two medians. It holds reading and
-counting the new messages and a second HTTP connection, all in one process; a busy machine adds.
+How it was measured. The agent ends its turns with environment blocks, as Cline and Roo Code do.
+Each session was held both ways, turn by turn: through the proxy, and with a second provider that
+got the same messages unedited (of the chat session as Anthropic Messages, since that is what this
+upstream reads). Tokens in and cached are no estimates: each provider counts what reaches it, and
+has a prefix cache of its own, in blocks of {block} tokens.
+
+saved    tokens that did not reach the provider: direct less proxied
+cost     of the input: ${input:.2f} a million tokens, ${cached:.2f} where cached (model table, {model})
+window   the proxy's headers x-context-risk and x-context-utilization: its count of the prompt as
+         sent, and the answer's max_tokens, as a share of {window:,} tokens
+ms       from sending a turn through the proxy to the last byte of its answer; added: less the same
+         turn direct. Medians of all the times held, each with text that neither way had seen. They
+         hold reading, editing and counting, and a second HTTP connection, all in one process.
+
+How much is saved depends on the agent: one without such blocks saves nothing here, and its requests
+leave byte for byte as they came.
 
 For your own agent run `trimtab serve` and let the agent keep its key:
   Anthropic agents   ANTHROPIC_BASE_URL=http://127.0.0.1:5000
-  OpenAI agents      base URL http://127.0.0.1:5000/v1, model glm-4.6-openai"""
+  OpenAI agents      base URL http://127.0.0.1:5000/v1, model glm-4.6"""
 
 
-def measure(plan: Plan, ports: Ports, turns: int, rounds: int = MOST_ROUNDS) -> tuple[list[Row], int]:
+def measure(
+    plan: Plan, ports: Ports, turns: int, *, model: str = MODEL, rounds: int = MOST_ROUNDS
+) -> tuple[list[Row], int]:
     """Hold the session several times both ways; the costs are those of the first, the times are medians."""
     begun = perf_counter()
-    held: list[list[Taken]] = []
+    held: list[list[Row]] = []
     while len(held) < rounds and (not held or perf_counter() - begun < BUDGET):
-        held.append(_both_ways(plan, ports, turns, len(held)))
-    rows = [
-        row(taken[0].usage, [one.proxied for one in taken], [one.direct for one in taken])
-        for taken in zip(*held, strict=True)
-    ]
+        held.append(_both_ways(plan, ports, turns, model, len(held)))
+    rows = [row([one.direct for one in taken], [one.proxied for one in taken]) for taken in zip(*held, strict=True)]
     return rows, len(held)
 
 
-def _both_ways(plan: Plan, ports: Ports, turns: int, number: int) -> list[Taken]:
+def _both_ways(plan: Plan, ports: Ports, turns: int, model: str, number: int) -> list[Row]:
     """One session each way, turn by turn, each way being the first in every other turn."""
-    salt = f"{number:04d}"
-    proxied, direct = plan.session(plan.asked, salt), plan.session(plan.served, salt)
+    salt = f"{plan.session.dialect[0]}{number:03d}"
+    proxied, direct = plan.session(model, salt), plan.beside(model, salt)
     with Talk(proxied, ports.proxy) as through, Talk(direct, ports.direct) as beside:
         return [_one(through, beside, swap=bool((turn + number) % 2)) for turn in range(turns)]
 
 
-def _one(through: Talk, beside: Talk, *, swap: bool) -> Taken:
-    early = beside.turn() if swap else None
-    usage, proxied = through.turn()
-    _, direct = early or beside.turn()
-    return Taken(usage, proxied, direct)
+def _one(through: Talk, beside: Talk, *, swap: bool) -> Row:
+    early: Turn | None = beside.turn() if swap else None
+    proxied = through.turn()
+    return Row(early or beside.turn(), proxied)

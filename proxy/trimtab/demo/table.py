@@ -1,58 +1,117 @@
-"""What the demo prints: plain text, at most 90 columns."""
+"""What the demo prints: plain text, at most 100 columns."""
 
 from collections.abc import Sequence
 from statistics import median
 from typing import NamedTuple
 
 from trimtab.events import Usage
+from trimtab.models import Prices
 
-_HEAD = ("turn", "tokens in", "cached", "%", "tokens out", "ms", "of it added")
-_WIDTHS = (4, 11, 11, 6, 12, 10, 13)
+from .talk import Turn
+
+_GROUPS = ((14, "tokens in"), (36, "cached %"), (54, "cost in $"), (74, "window"), (90, "ms"))
+_HEAD = (
+    "turn",
+    "direct",
+    "proxied",
+    "saved",
+    "direct",
+    "proxied",
+    "direct",
+    "proxied",
+    "risk",
+    "full %",
+    "all",
+    "added",
+)
+_WIDTHS = (4, 10, 10, 8, 9, 9, 10, 10, 10, 7, 6, 7)
 
 
 class Row(NamedTuple):
-    """One turn: what it cost, and its milliseconds through the proxy and without it."""
+    """One turn, without the proxy and with it; the milliseconds are medians."""
 
-    usage: Usage
-    total: float
-    direct: float
+    direct: Turn
+    proxied: Turn
+
+    @property
+    def saved(self) -> int:
+        """Tokens of the prompt that the provider did not get to see."""
+        return self.direct.usage.prompt - self.proxied.usage.prompt
 
     @property
     def added(self) -> float:
         """Milliseconds that the way through the proxy took longer."""
-        return self.total - self.direct
+        return self.proxied.ms - self.direct.ms
 
 
-def row(usage: Usage, proxied: Sequence[float], direct: Sequence[float]) -> Row:
-    """A turn from all its measurements."""
-    return Row(usage, median(proxied), median(direct))
+class Sums(NamedTuple):
+    """A session one way: tokens of all its prompts, those of them in the cache, and their price."""
+
+    tokens: int
+    cached: int
+    cost: float
 
 
-def table(rows: Sequence[Row]) -> str:
+def row(direct: Sequence[Turn], proxied: Sequence[Turn]) -> Row:
+    """A turn from all its measurements: costs are those of the first, times the medians."""
+    return Row(*(turns[0]._replace(ms=median(turn.ms for turn in turns)) for turns in (direct, proxied)))
+
+
+def table(rows: Sequence[Row], prices: Prices) -> str:
     """The turns of one session, a line each."""
-    return "\n".join([_line(_HEAD), *(_line(_cells(turn, entry)) for turn, entry in enumerate(rows, 1))])
+    lines = [_groups(), _line(_HEAD), *(_line(_cells(turn, entry, prices)) for turn, entry in enumerate(rows, 1))]
+    return "\n".join(lines)
 
 
-def summary(rows: Sequence[Row]) -> str:
-    """One line on a whole session."""
-    prompt, cached = (sum(getattr(row.usage, name) for row in rows) for name in ("prompt", "cache_read"))
+def summary(rows: Sequence[Row], prices: Prices) -> str:
+    """Two lines on a whole session."""
+    direct = sums([row.direct.usage for row in rows], prices)
+    proxied = sums([row.proxied.usage for row in rows], prices)
+    saved = direct.tokens - proxied.tokens
+    change = 100 * (proxied.cost / direct.cost - 1) if direct.cost else 0.0
+    added = median(row.added for row in rows)
+    shares = [_percent(way.cached, way.tokens) for way in (direct, proxied)]
     return (
-        f"{len(rows)} turns: {prompt:,} tokens in, {_percent(cached, prompt)} % of them cached, "
-        f"{sum(row.usage.output for row in rows):,} out; "
-        f"{median(row.added for row in rows):.1f} ms added to a turn (median)"
+        f"{len(rows)} turns: {saved:,} of {direct.tokens:,} tokens in saved ({_percent(saved, direct.tokens, 1)} %); "
+        f"cached {shares[0]} % direct, {shares[1]} % proxied\n"
+        f"cost ${direct.cost:.5f} direct, ${proxied.cost:.5f} proxied ({change:+.1f} %); "
+        f"risk {rows[-1].proxied.risk or '-'} at the end; {added:.1f} ms added (median)"
     )
 
 
-def _cells(turn: int, row: Row) -> tuple[str, ...]:
-    usage = row.usage
-    share = _percent(usage.cache_read, usage.prompt)
-    counts = (str(turn), f"{usage.prompt:,}", f"{usage.cache_read:,}", share, f"{usage.output:,}")
-    return (*counts, f"{row.total:.1f}", f"{row.added:.1f}")
+def sums(usages: Sequence[Usage], prices: Prices) -> Sums:
+    """A session from what its turns cost."""
+    return Sums(
+        sum(usage.prompt for usage in usages),
+        sum(usage.cache_read for usage in usages),
+        sum(cost(usage, prices) for usage in usages),
+    )
+
+
+def cost(usage: Usage, prices: Prices) -> float:
+    """Dollars for a prompt, what came from the cache at its own price."""
+    return ((usage.prompt - usage.cache_read) * prices.input + usage.cache_read * prices.cached) / 1e6
+
+
+def _cells(turn: int, row: Row, prices: Prices) -> tuple[str, ...]:
+    ways = row.direct.usage, row.proxied.usage
+    tokens = (*(f"{usage.prompt:,}" for usage in ways), f"{row.saved:,}")
+    cached = [_percent(usage.cache_read, usage.prompt) for usage in ways]
+    costs = [f"{cost(usage, prices):.5f}" for usage in ways]
+    window = row.proxied.risk or "-", row.proxied.full or "-"
+    return (str(turn), *tokens, *cached, *costs, *window, f"{row.proxied.ms:.1f}", f"{row.added:.1f}")
+
+
+def _groups() -> str:
+    line = ""
+    for end, text in _GROUPS:
+        line = line.ljust(end) + text
+    return line
 
 
 def _line(cells: Sequence[str]) -> str:
     return "".join(cell.rjust(width) for cell, width in zip(cells, _WIDTHS, strict=True))
 
 
-def _percent(part: int, whole: int) -> str:
-    return f"{100 * part / whole:.0f}" if whole else "-"
+def _percent(part: int, whole: int, digits: int = 0) -> str:
+    return f"{100 * part / whole:.{digits}f}" if whole else "-"

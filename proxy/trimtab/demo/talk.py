@@ -1,7 +1,7 @@
 """A session's client: plain blocking HTTP, as an agent's own library would do it."""
 
 import json
-from http.client import HTTPConnection, HTTPException
+from http.client import HTTPConnection, HTTPException, HTTPMessage
 from time import perf_counter
 from types import TracebackType
 from typing import Any, NamedTuple, Self
@@ -27,6 +27,16 @@ class Answer(NamedTuple):
     usage: Usage
 
 
+class Turn(NamedTuple):
+    """What one turn cost, and what the proxy's headers say of the window; nothing where no proxy answered."""
+
+    usage: Usage
+    ms: float
+    """From sending to the last byte."""
+    risk: str
+    full: str
+
+
 class Talk:
     """One session with one server, over a connection that stays open."""
 
@@ -43,17 +53,17 @@ class Talk:
     ) -> None:
         self._connection.close()
 
-    def turn(self) -> tuple[Usage, float]:
-        """Take one turn; what it cost, and the milliseconds from sending to the last byte."""
+    def turn(self) -> Turn:
+        """Take one turn."""
         session, body = self._session, self._session.body()
         begun = perf_counter()
-        raw = self._ask(body)
+        raw, headers = self._ask(body)
         took = (perf_counter() - begun) * 1000
         answer = read(session.dialect, session.model, raw)
         session.answered(answer.body)
-        return answer.usage, took
+        return Turn(answer.usage, took, headers.get("x-context-risk", ""), headers.get("x-context-utilization", ""))
 
-    def _ask(self, body: bytes) -> bytes:
+    def _ask(self, body: bytes) -> tuple[bytes, HTTPMessage]:
         fields = {"content-type": "application/json", "authorization": "Bearer demo"}
         place = f"http://127.0.0.1:{self._port}{self._session.path}"
         try:
@@ -64,7 +74,7 @@ class Talk:
             raise DemoFailed(f"{place} did not answer: {str(error) or type(error).__name__}") from error
         if response.status != 200:
             raise DemoFailed(f"{place} answered {response.status}: {raw[:500].decode(errors='replace')}")
-        return raw
+        return raw, response.headers
 
 
 def read(dialect: str, model: str, stream: bytes) -> Answer:

@@ -1,8 +1,9 @@
-"""The pretended repository that the session works on: its map, its files and the tools to look at it.
+"""The pretended repository that the session works on: its map, its files, the tools to look at it, and the editor.
 
 Everything follows from its arguments, so that two runs show the same numbers.
 """
 
+from datetime import UTC, datetime, timedelta
 from random import Random
 from typing import Any, NamedTuple
 
@@ -22,6 +23,13 @@ The repository is a shop's back end in Python 3.12: FastAPI, SQLAlchemy 2, one P
 Money is an integer of cents with a currency beside it, times are UTC. Tests run with `pytest -q`, types are checked \
 with `mypy --strict`, and both must pass before you finish. Its map:
 """
+_TODO = (
+    "Read the settling of split orders",
+    "Find who calls it in the worker",
+    "Write a test that fails",
+    "Make settling safe to run again",
+    "Run tests and type checks",
+)
 
 
 class Offer(NamedTuple):
@@ -49,16 +57,67 @@ def task() -> str:
 def file(turn: int, salt: str) -> str:
     """What reading a file at that turn gives; later files are longer."""
     rng = Random(turn)
-    part, name = rng.choice(_PARTS), rng.choice(_FILES)
+    part, name = _place(rng)
     head = f'"""{_purpose(part, name)} (revision {salt})."""\n\nfrom src.{part}.errors import Refused\n'
     return head + "".join(_function(rng) for _ in range(2 + turn))
 
 
-def offers() -> tuple[Offer, ...]:
-    """The tools on offer."""
+def environment(turn: int, salt: str) -> str:
+    """The block that agents of the Roo family write behind every message: the editor's state, the clock, the list of
+    things to do; in the first one all files too. Turn 0 is the user's own message."""
+    open_tabs = [_path(number) for number in range(max(1, turn - 5), turn + 1)]
+    now = _begin(salt) + timedelta(seconds=37 * turn)
+    sections = [
+        "# VSCode Visible Files\n" + "".join(f"{path}\n" for path in open_tabs[-1:]),
+        "# VSCode Open Tabs\n" + ",".join(open_tabs) + "\n",
+        f"# Current Time\nCurrent time in ISO 8601 UTC format: {now:%Y-%m-%dT%H:%M:%S}.000Z\n"
+        "User time zone: Europe/Berlin, UTC+2:00\n",
+        f"# Current Cost\n${0.01 * turn:.2f}\n",
+        "# Current Mode\n<slug>code</slug>\n<name>Code</name>\n<model>glm-4.6</model>\n",
+    ]
+    if not turn:
+        files = "\n".join(f"src/{part}/{file}.py" for part in _PARTS for file in _FILES)
+        sections.append(f"# Current Workspace Directory (/home/dev/shop) Files\n{files}\n")
+    return "<environment_details>\n" + "\n".join([*sections, _todo(turn)]) + "\n</environment_details>"
+
+
+def _todo(turn: int) -> str:
+    done = turn // 3
+    states = ["Completed"] * done + ["In Progress"] + ["Pending"] * len(_TODO)
+    rows = "".join(
+        f"| {number} | {text} | {state} |\n" for number, (text, state) in enumerate(zip(_TODO, states, strict=False), 1)
+    )
+    return (
+        "====\n\nREMINDERS\n\n"
+        "Below is your current list of reminders for this task. Keep them updated as you progress.\n\n"
+        f"| # | Content | Status |\n|---|---------|--------|\n{rows}\n"
+        "IMPORTANT: When task status changes, remember to call the `update_todo_list` tool to update your progress.\n"
+    )
+
+
+def _begin(salt: str) -> datetime:
+    return datetime(2026, 5, 4, 9, tzinfo=UTC) + timedelta(seconds=Random(salt).randrange(3600))
+
+
+def _path(turn: int) -> str:
+    part, name = _place(Random(turn))
+    return f"src/{part}/{name}.py"
+
+
+def _place(rng: Random) -> tuple[str, str]:
+    return rng.choice(_PARTS), rng.choice(_FILES)
+
+
+def offers(salt: str) -> tuple[Offer, ...]:
+    """The tools on offer. They open the prompt, so the salt stands in the first of them too."""
     path, text, number = {"type": "string", "description": "relative to the workspace"}, {"type": "string"}, _NUMBER
     return (
-        _offer("read_file", "Read a file, or some lines of it, with line numbers.", path=path, offset=number),
+        _offer(
+            "read_file",
+            f"Session {salt}: read a file, or some lines of it, with line numbers.",
+            path=path,
+            offset=number,
+        ),
         _offer("edit_file", "Replace one exact piece of a file's text by another.", path=path, old=text, new=text),
         _offer("write_file", "Write a new file, or replace one as a whole.", path=path, content=text),
         _offer("search", "Find a regular expression in the workspace's files.", pattern=text, path=path, limit=number),

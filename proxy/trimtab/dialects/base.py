@@ -7,8 +7,9 @@ from typing import ClassVar, NamedTuple
 import msgspec
 
 from trimtab.conversation import Block, Conversation, DialectName, Head, Message, Tool
-from trimtab.errors import BadRequest, ProxyError
-from trimtab.events import Event
+from trimtab.dialects.sse import parse
+from trimtab.errors import BadRequest, ProxyError, UpstreamError
+from trimtab.events import Event, Failed
 from trimtab.memo import MessageTable
 from trimtab.splice import Scanned, decode, scan
 
@@ -155,6 +156,15 @@ class Dialect(ABC):
     @abstractmethod
     def error_frame(self, error: ProxyError, request_id: str) -> bytes:
         """The frame for a failure inside a stream; no end of the stream follows it."""
+
+    def tells(self, frame: bytes, failed: Failed) -> bool:
+        """Whether a frame tells of a failure in this dialect's own form, so that a client understands it as it is."""
+        error = UpstreamError(failed.message, cause=failed.cause, status=500, body=parse(frame).data or b"")
+        return self.own_error(error) is not None
+
+    @abstractmethod
+    def own_error(self, error: ProxyError) -> bytes | None:
+        """The upstream's own error body where it has this dialect's form, None otherwise."""
 
     @abstractmethod
     def count(self, tokens: int) -> bytes:

@@ -116,15 +116,19 @@ class Chat(Dialect):
     def error(self, error: ProxyError, request_id: str) -> Rendered:
         """The answer for a failure before the first byte."""
         status = problems.PROBLEMS[error.cause].chat_status
-        body = problems.own_form(error, outer=False)
+        body = self.own_error(error)
         if body is not None:
-            status = getattr(error, "status", None) or status
+            status = problems.own_status(error) or status
         headers = {**problems.retried(error), "x-request-id": request_id}
         return Rendered(status, headers, body or self._failure(error))
 
+    def own_error(self, error: ProxyError) -> bytes | None:
+        """The upstream's own error body where it has this dialect's form, None otherwise."""
+        return problems.own_form(error, outer=False)
+
     def error_frame(self, error: ProxyError, request_id: str) -> bytes:
         """The frame for a failure inside a stream; no end of the stream follows it."""
-        body = problems.own_form(error, outer=False)
+        body = self.own_error(error)
         return write(self._failure(error) if body is None else problems.one_line(body))
 
     def _failure(self, error: ProxyError) -> bytes:

@@ -114,8 +114,7 @@ class ChatDecoder(Decoder):
         event, data = sse.parse(frame)
         if self._over:
             # The usage may have come before the last word.
-            self.closed = self.closed or (data is not None and data.strip() == b"[DONE]")
-            return ()
+            return self._behind(data)
         if data is None:
             return self._pass(frame, "comment")
         if data.strip() == b"[DONE]":
@@ -130,6 +129,22 @@ class ChatDecoder(Decoder):
             told = complaint(chunk.error if chunk.error is not None else msgspec.json.decode(data))
             return self._fail(Failed(told.message, told.cause, told.native))
         return self._chunk(chunk, frame)
+
+    def _behind(self, data: bytes | None) -> Sequence[Event]:
+        """What comes behind the finish: the last word, or a failure after all."""
+        if data is None or self.closed:
+            return ()
+        if data.strip() == b"[DONE]":
+            self.closed = True
+        elif b'"error"' in data:
+            try:
+                error = _CHUNK.decode(data).error
+            except msgspec.DecodeError:
+                return ()
+            if error is not None:
+                told = complaint(error)
+                return self._fail(Failed(told.message, told.cause, told.native))
+        return ()
 
     def finish(self) -> Sequence[Event]:
         """The end, where the upstream gave a finish reason and no more."""

@@ -108,15 +108,19 @@ class Messages(Dialect):
     def error(self, error: ProxyError, request_id: str) -> Rendered:
         """The answer for a failure before the first byte."""
         status = problems.PROBLEMS[error.cause].messages_status
-        body = problems.own_form(error, outer=True)
+        body = self.own_error(error)
         if body is not None:
-            status = getattr(error, "status", None) or status
+            status = problems.own_status(error) or status
         headers = {**problems.retried(error), "request-id": request_id}
         return Rendered(status, headers, body or self._failure(error, request_id))
 
+    def own_error(self, error: ProxyError) -> bytes | None:
+        """The upstream's own error body where it has this dialect's form, None otherwise."""
+        return problems.own_form(error, outer=True)
+
     def error_frame(self, error: ProxyError, request_id: str) -> bytes:
         """The frame for a failure inside a stream; no end of the stream follows it."""
-        body = problems.own_form(error, outer=True)
+        body = self.own_error(error)
         data = self._failure(error, request_id) if body is None else problems.one_line(body)
         return b"event: error\ndata: " + data + b"\n\n"
 

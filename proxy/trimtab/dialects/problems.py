@@ -83,7 +83,7 @@ _OVERFLOWS = (
     "maximum context length",
     "more than max tokens allowed",
 )
-_KEY = re.compile(r"\b(?:sk-[\w*.-]{4,}|[0-9a-f]{32}\.\w{8,})|(?<=Bearer )\S+")
+_KEY = re.compile(r"\b(?:sk-[\w*.-]{4,}|[0-9a-f]{32}\.\w{8,})|(?<=Bearer )[\w.~+/=-]{8,}")
 _SHOWN = 2000
 
 
@@ -157,6 +157,12 @@ def own_form(error: ProxyError, outer: bool) -> bytes | None:
     inner = found.get("error")
     shaped = isinstance(inner, dict) and isinstance(inner.get("message"), str) and isinstance(inner.get("type"), str)
     return hide(error.body.decode()).encode() if shaped else None
+
+
+def own_status(error: ProxyError) -> int | None:
+    """The upstream's status where it is one of an error."""
+    status = getattr(error, "status", None)
+    return status if isinstance(status, int) and 400 <= status <= 599 else None
 
 
 def one_line(body: bytes) -> bytes:

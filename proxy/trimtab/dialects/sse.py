@@ -16,6 +16,7 @@ _END = re.compile(rb"(?>\r\n|\n|\r)(?>\r\n|\n|\r)")
 _LINE = re.compile(rb"\r\n|\n|\r")
 # How nearly every frame looks: read in one step, three times as fast.
 _PLAIN = re.compile(rb"(?:event: ([^\r\n]*)\n)?data: ([^\r\n]*)\n\n")
+_ENDS = b"\n\n"
 _BOM = b"\xef\xbb\xbf"
 
 
@@ -29,24 +30,41 @@ class Fields(NamedTuple):
 class Framer:
     """Cuts a stream of bytes into frames, however the bytes were split."""
 
-    __slots__ = ("_tail",)
+    __slots__ = ("_pieces", "_size")
 
     def __init__(self) -> None:
-        self._tail = b""
+        self._pieces: list[bytes] = []
+        self._size = 0
 
     def feed(self, chunk: bytes) -> list[bytes]:
         """The frames that `chunk` completes. Raises UpstreamError when a frame passes MAX_FRAME bytes."""
-        data = self._tail + chunk if self._tail else chunk
+        if self._pieces:
+            # A long frame in many pieces is joined once: only its last bytes can make an end with the new ones.
+            if _ENDS not in self._last() + chunk and b"\r" not in self._last() + chunk:
+                self._keep(chunk)
+                return []
+            data = b"".join((*self._pieces, chunk))
+        else:
+            data = chunk
         frames, at = _cut_lf(data) if b"\r" not in data else _cut_any(data)
-        self._tail = data[at:]
-        if len(self._tail) > MAX_FRAME:
-            raise UpstreamError(f"the upstream sent an event of over {MAX_FRAME} bytes")
+        self._pieces, self._size = [], 0
+        self._keep(data[at:])
         return frames
+
+    def _last(self) -> bytes:
+        return self._pieces[-1][-3:]
+
+    def _keep(self, piece: bytes) -> None:
+        if piece:
+            self._pieces.append(piece)
+            self._size += len(piece)
+        if self._size > MAX_FRAME:
+            raise UpstreamError(f"the upstream sent an event of over {MAX_FRAME} bytes")
 
     @property
     def rest(self) -> bytes:
         """The bytes of a frame that is not complete."""
-        return self._tail
+        return b"".join(self._pieces)
 
 
 def _cut_lf(data: bytes) -> tuple[list[bytes], int]:

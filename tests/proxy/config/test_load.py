@@ -1,5 +1,6 @@
 import os
 import re
+import tomllib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -152,7 +153,8 @@ def test_a_configuration_shows_no_key(read: Loader) -> None:
 
 
 def test_the_commented_examples_of_the_packaged_file_work(read: Loader, monkeypatch: pytest.MonkeyPatch) -> None:
-    install(monkeypatch, **STAGES, route=Plain)
+    packaged = tomllib.loads(PACKAGED.read_text("utf-8"))["pipeline"]["default"]["stages"]
+    install(monkeypatch, **{name.replace("-", "_"): Plain for name in packaged} | STAGES)
     text = re.sub(r"^# (?=\[|[\w-]+ = )", "", PACKAGED.read_text("utf-8"), flags=re.MULTILINE)
     config = read(text)
     assert config.pipelines["plain"] == ("auth", "log-quiet")

@@ -6,11 +6,15 @@ from typing import Any
 import pytest
 
 from trimtab.demo.session import ChatSession, MessagesSession, Session
+from trimtab.demo.workspace import environment
 
-TOOL_USE = {"content": [{"type": "tool_use", "id": "toolu_1", "name": "read_file", "input": {"path": "a.py"}}]}
+TOOL_USE: dict[str, Any] = {
+    "content": [{"type": "tool_use", "id": "toolu_1", "name": "read_file", "input": {"path": "a.py"}}]
+}
 SAYS = {"content": [{"type": "text", "text": "Done."}]}
 CALL = {"id": "call_1", "type": "function", "function": {"name": "read_file", "arguments": "{}"}}
-TOOL_CALLS = {"choices": [{"message": {"role": "assistant", "content": None, "tool_calls": [CALL]}}]}
+NAMED = "call_0001_0"
+TOOL_CALLS: dict[str, Any] = {"choices": [{"message": {"role": "assistant", "content": None, "tool_calls": [CALL]}}]}
 SAYS_CHAT = {"choices": [{"message": {"role": "assistant", "content": "Done."}}]}
 
 
@@ -29,17 +33,28 @@ def test_an_anthropic_tool_call_gets_its_result() -> None:
     session = MessagesSession("m", "0000")
     session.answered(TOOL_USE)
     *_, call, result = request(session)["messages"]
-    assert call == {"role": "assistant", **TOOL_USE}
-    assert result["content"][0]["tool_use_id"] == "toolu_1"
+    assert call == {"role": "assistant", "content": [{**TOOL_USE["content"][0], "id": NAMED}]}
+    assert result["content"][0]["tool_use_id"] == NAMED
     assert "def " in result["content"][0]["content"]
 
 
 def test_an_openai_tool_call_gets_its_result() -> None:
     session = ChatSession("m", "0000")
     session.answered(TOOL_CALLS)
-    *_, call, result = request(session)["messages"]
-    assert call == TOOL_CALLS["choices"][0]["message"]
-    assert (result["role"], result["tool_call_id"]) == ("tool", "call_1")
+    *_, call, result, _ = request(session)["messages"]
+    assert call["tool_calls"] == [{**CALL, "id": NAMED}]
+    assert (result["role"], result["tool_call_id"]) == ("tool", NAMED)
+
+
+@pytest.mark.parametrize(("kind", "answer"), [(MessagesSession, TOOL_USE), (ChatSession, TOOL_CALLS)])
+def test_every_turn_of_the_user_ends_with_the_environment(kind: type[Session], answer: Any) -> None:
+    session = kind("m", "0000")
+    first = request(session)["messages"][-1]
+    session.answered(answer)
+    second = request(session)["messages"][-1]
+    ends = [message["content"][-1]["text"] for message in (first, second)]
+    assert [message["role"] for message in (first, second)] == ["user", "user"]
+    assert ends == [environment(0, "0000"), environment(1, "0000")]
 
 
 def test_an_answer_without_a_call_ends_the_loop() -> None:

@@ -1,6 +1,6 @@
 """The pretended repository is the same every time, and different where the salt says so."""
 
-from trimtab.demo.workspace import file, offers, system
+from trimtab.demo.workspace import environment, file, offers, system
 from trimtab.tokens import tokenizer
 
 
@@ -28,7 +28,21 @@ def test_a_file_is_python() -> None:
 
 
 def test_the_tools_say_which_members_they_need() -> None:
-    tools = {offer.name: offer.schema for offer in offers()}
+    tools = {offer.name: offer.schema for offer in offers("0000")}
     assert len(tools) == 6
     assert tools["read_file"]["required"] == ["path"]
     assert set(tools["run_command"]["properties"]) == {"command", "seconds"}
+
+
+def test_an_environment_moves_on_with_its_turn_and_only_the_first_lists_the_files() -> None:
+    blocks = [environment(turn, "0000") for turn in range(4)]
+    assert len(set(blocks)) == 4
+    assert ["Files\n" in block.replace("Visible Files", "") for block in blocks] == [True, False, False, False]
+    assert all(
+        block.startswith("<environment_details>") and block.endswith("</environment_details>") for block in blocks
+    )
+
+
+def test_another_salt_is_another_time_of_the_same_size() -> None:
+    assert environment(2, "0001") != environment(2, "0002")
+    assert len(environment(2, "0001")) == len(environment(2, "0002"))

@@ -54,7 +54,7 @@ def test_a_long_text_is_cut() -> None:
     [
         ("sk-ant-api03-abcdef", "***"),
         ("a sk-1234*** b", "a *** b"),
-        ("Authorization: Bearer abc.def", "Authorization: Bearer ***"),
+        ("Authorization: Bearer abcdef.ghijkl", "Authorization: Bearer ***"),
         ("0123456789abcdef0123456789abcdef.secretsecret", "***"),
         ("the task-list of a desk-top", "the task-list of a desk-top"),
         ("commit 0123456789abcdef0123456789abcdef01234567", "commit 0123456789abcdef0123456789abcdef01234567"),

@@ -1,0 +1,150 @@
+"""Which sections of environment blocks go: the policy `keep_latest`.
+
+The blocks are read turn by turn; a turn is what stands between two messages of the assistant. Of each state the copies
+that are sent form a pile, the newest on top. When a turn brings a value of it:
+
+1. If the top came with the turn before and the new value differs, the top is superseded and leaves the pile, provided
+   that its going pays (below). An older top stays for good: to take it out now would change what is cached.
+2. If the new value equals the top as it is now, it is unchanged and is not sent; else it becomes the top.
+
+            turn 1   turn 2   turn 3   turn 4
+    comes   time 1   time 2   time 3   time 4    always new: only the newest is sent
+            tabs A   tabs A   tabs B   tabs A
+    sent                               time 4
+            tabs A                               turn 2 and 4: unchanged; turn 3: superseded by turn 4
+
+Sections with the rule `history` (the mode) are never superseded, those with the rule `kept` (events, what is sent once,
+what is not known) never go. A key that a turn brings twice is kept, and after it nothing counts as unchanged.
+
+What follows: of each state the last copy sent is the newest value; no two copies in a row say the same; what is sent of
+a turn depends on the turns before it and on the next one (the prefix law). Two copies in a row stand two turns apart,
+or the older one's going did not pay, so a second pass finds nothing to do.
+
+Going pays: what stands behind a removed section was cached and is sent anew, once. So sections go from the end of a
+turn's blocks back to the place where the bytes removed, each worth `WORTH` bytes sent anew, win most over the bytes
+that stay behind it. A superseded copy that stays costs its cached price and misleads nobody: the newer one follows.
+"""
+
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
+from typing import NamedTuple
+
+from trimtab_stages.env_blocks import Section
+
+WORTH = 8.0
+"""How many bytes sent anew one removed byte is worth: r * n / (1 - r) for a cached price of r and n requests to come;
+8 for r = 0.1 and 72 requests, r = 0.2 and 32; the best of 1 to 20 on recorded sessions (docs/stages/env-dedup.md)."""
+
+
+class Arrival(NamedTuple):
+    """The sections a turn brings; `fixed` when they may not change."""
+
+    turn: int
+    sections: tuple[Section, ...]
+    fixed: bool = False
+
+
+class Pile(NamedTuple):
+    """The newest copy of a state that stays for good, and the one the last turn laid on it with its place there."""
+
+    firm: str | None = None
+    loose: str | None = None
+    place: int = -1
+
+
+class State(NamedTuple):
+    """What the turns so far leave behind; never changed."""
+
+    turn: int = -2
+    piles: Mapping[str, Pile] = {}
+    sent: tuple[tuple[int, int], ...] = ()
+    """Place and length of each section that the last turn sends and may lose."""
+
+
+class Step(NamedTuple):
+    """What a turn does: the state behind it, which of its own sections go, and which of the turn before."""
+
+    state: State
+    unchanged: frozenset[int]
+    superseded: frozenset[int]
+
+
+START = State()
+
+
+def step(state: State, arrival: Arrival) -> Step:
+    """Read the blocks of one turn."""
+    sections = distinct(arrival.sections)
+    going = frozenset[int]()
+    if arrival.turn == state.turn + 1:
+        going = _paying(state.sent, _differing(state.piles, sections))
+    piles = {key: _settled(pile, going) for key, pile in state.piles.items()}
+    unchanged = set()
+    for place, section in enumerate(sections):
+        if section.rule == "kept":
+            piles.pop(section.key, None)
+            continue
+        pile = piles.get(section.key, Pile())
+        if section.value == pile.firm:
+            unchanged.add(place)
+        elif section.rule == "history" or arrival.fixed:
+            piles[section.key] = Pile(section.value)
+        else:
+            piles[section.key] = Pile(pile.firm, section.value, place)
+    if arrival.fixed:
+        return Step(State(arrival.turn, piles), frozenset(), going)
+    sent = tuple((place, len(section.text)) for place, section in enumerate(sections) if place not in unchanged)
+    return Step(State(arrival.turn, piles, sent), frozenset(unchanged), going)
+
+
+def plan(arrivals: Sequence[Arrival]) -> list[frozenset[int]]:
+    """The sections that go, turn by turn."""
+    gone: list[frozenset[int]] = []
+    state = START
+    for arrival in arrivals:
+        state, unchanged, superseded = step(state, arrival)
+        if gone:
+            gone[-1] |= superseded
+        gone.append(unchanged)
+    return gone
+
+
+def distinct(sections: Sequence[Section]) -> tuple[Section, ...]:
+    """The sections; those whose key occurs twice are kept, since one of them may be a line of some output."""
+    often = {key for key, count in Counter(section.key for section in sections).items() if key and count > 1}
+    if not often:
+        return tuple(sections)
+    return tuple(section._replace(rule="kept") if section.key in often else section for section in sections)
+
+
+def _differing(piles: Mapping[str, Pile], sections: Sequence[Section]) -> set[int]:
+    """Places of the copies of the last turn that these sections say anew."""
+    found = set()
+    for section in sections:
+        pile = piles.get(section.key)
+        if pile and pile.loose is not None and section.rule == "state" and pile.loose != section.value:
+            found.add(pile.place)
+    return found
+
+
+def _paying(sent: Sequence[tuple[int, int]], superseded: Collection[int]) -> frozenset[int]:
+    """Those of the superseded sections whose going pays."""
+    taken: list[int] = []
+    best = won = 0.0
+    cut = 0
+    for place, length in reversed(sent):
+        if place not in superseded:
+            won -= length
+            continue
+        taken.append(place)
+        won += WORTH * length
+        if won > best:
+            best, cut = won, len(taken)
+    return frozenset(taken[:cut])
+
+
+def _settled(pile: Pile, going: Collection[int]) -> Pile:
+    """The pile when a further turn arrives: what its last one brought is gone, or stays for good."""
+    if pile.loose is None:
+        return pile
+    return Pile(pile.firm if pile.place in going else pile.loose)

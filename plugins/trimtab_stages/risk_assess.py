@@ -1,0 +1,100 @@
+"""Says how full the window is with the prompt as it would be sent and room for the answer."""
+
+from typing import Any
+
+from trimtab.api import (
+    Exchange,
+    Model,
+    Reply,
+    Risk,
+    RiskLevel,
+    Stage,
+    StageOptions,
+    TokenCount,
+    hookimpl,
+)
+
+SPEAKS_FROM = 0.60
+"""Share of the window from which the client is told in words."""
+SHARE = 4
+"""A reserve that nobody asked for takes no more than this part of a window."""
+WORDS = {
+    RiskLevel.SAFE: "there is room for some more turns",
+    RiskLevel.CAUTION: "finish this task, or compact soon",
+    RiskLevel.WARNING: "compact now",
+    RiskLevel.CRITICAL: "the next turn may not fit: compact now",
+    RiskLevel.OVERFLOW: "prompt and answer do not fit: compact, or start a new conversation",
+}
+
+
+class RiskAssessOptions(StageOptions, frozen=True, kw_only=True):
+    """The table `[stage.risk-assess]`; the thresholds are shares of the window."""
+
+    caution: float = 0.70
+    warning: float = 0.80
+    critical: float = 0.90
+    reserve: int = 8192
+    """Tokens kept for the answer where the request names no limit: what most agents ask for that name one, and half as
+    much again as the longest of 1,262 recorded answers."""
+
+    def __post_init__(self) -> None:
+        if not 0 < self.caution < self.warning < self.critical <= 1:
+            raise ValueError("caution, warning and critical must rise and lie above 0 and up to 1")
+        if self.reserve < 0:
+            raise ValueError("reserve must be 0 or more")
+
+
+class RiskAssessor(Stage[RiskAssessOptions]):
+    """Puts the fact Risk, and tells the client in headers."""
+
+    name = "risk-assess"
+    Options = RiskAssessOptions
+    needs = frozenset({TokenCount})
+    provides = frozenset({Risk})
+    optional = True
+
+    @hookimpl
+    async def request(self, exchange: Exchange) -> Reply | None:
+        """Assess the conversation as it stands."""
+        count, model = exchange.need(TokenCount), exchange.target.model
+        if not model.window:
+            exchange.put(Risk(level=RiskLevel.SAFE, used=count.total, reserve=0))
+            return None
+        reserve = self._reserve(exchange, model, model.window)
+        likely = (count.calibrated + reserve) / model.window
+        level = self.level((count.total + reserve) / model.window)
+        exchange.put(Risk(level=level, used=count.total, reserve=reserve, limit=model.window, likely=likely))
+        exchange.headers.update(self._headers(count.calibrated, likely, model.window))
+        return None
+
+    def level(self, share: float) -> RiskLevel:
+        """The level of a share of the window."""
+        bounds = (self.options.caution, self.options.warning, self.options.critical)
+        return RiskLevel.OVERFLOW if share > 1 else RiskLevel(sum(share >= bound for bound in bounds))
+
+    def _reserve(self, exchange: Exchange, model: Model, window: int) -> int:
+        most = model.max_output or window
+        asked = _asked(exchange)
+        return min(self.options.reserve, window // SHARE, most) if asked is None else min(asked, most)
+
+    def _headers(self, used: int, share: float, window: int) -> dict[str, str]:
+        """What the client reads: the calibrated count, since that comes nearest to what the upstream will say."""
+        level = self.level(share)
+        headers = {
+            "x-context-limit": str(window),
+            "x-context-used": str(used),
+            "x-context-utilization": f"{share * 100:.1f}",
+            "x-context-risk": str(level),
+        }
+        if share >= SPEAKS_FROM:
+            headers["x-context-warning"] = f"{share * 100:.0f} % of the context window is taken; {WORDS[level]}"
+        return headers
+
+
+def _asked(exchange: Exchange) -> int | None:
+    """The tokens the client allows for the answer, None where it does not say."""
+    for name in ("max_tokens", "max_completion_tokens", "max_output_tokens"):
+        value: Any = exchange.conversation.head.get(name)
+        if isinstance(value, int) and not isinstance(value, bool) and value > 0:
+            return value
+    return None

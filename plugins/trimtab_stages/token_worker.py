@@ -1,0 +1,119 @@
+"""Counts what no table knows yet: a little on the event loop, much in a thread, each thing once."""
+
+import asyncio
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import NamedTuple
+
+from trimtab.api import FactTable, Tokenizer
+from trimtab_stages.image_size import Picture
+from trimtab_stages.token_parts import Pages, Part
+
+IN_PLACE = 8_000
+"""Characters that are counted on the event loop: 1 ms of source code, 5 ms of the worst text there is."""
+BATCH = 100_000
+"""Characters the thread takes at a time, so that a huge session does not keep the others waiting."""
+
+
+class Pictured(NamedTuple):
+    """Tokens of texts, and the pictures beside them, which are another number of tokens in every model."""
+
+    tokens: int
+    pictures: tuple[Picture, ...]
+
+
+Size = int | Pictured
+"""What a table keeps of a message; a plain number where no picture is in it."""
+
+
+class Piece(NamedTuple):
+    """Something to count: the name under which a table keeps its size, and what it holds."""
+
+    digest: bytes
+    parts: Callable[[], Iterable[Part]]
+
+
+class _Job(NamedTuple):
+    digest: bytes
+    parts: Sequence[Part]
+
+    @property
+    def weight(self) -> int:
+        """Characters that take time."""
+        return sum(len(part) if isinstance(part, str) else _weight(part) for part in self.parts)
+
+
+def _weight(part: int | Picture | Pages) -> int:
+    # Looking for pages is a hundred times as fast as counting tokens.
+    return len(part.data) // 100 if isinstance(part, Pages) else 0
+
+
+class TokenWorker:
+    """The sizes of pieces, from a table where it knows them; `salt` tells apart who counts differently."""
+
+    def __init__(self, tokenizer: Tokenizer | None, table: FactTable[Size], salt: bytes) -> None:
+        self.tokenizer = tokenizer
+        """None takes a quarter of the characters."""
+        self.cold = tokenizer is not None
+        """Whether the table of tokens has yet to be loaded, which takes a third of a second."""
+        self._table = table
+        self._salt = salt
+        # One: a second thread gains nothing on the two cores we design for, and would take the loop's.
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="trimtab-count")
+
+    def close(self) -> None:
+        """Let the thread go; what it is counting is finished first."""
+        self._thread.shutdown(wait=False, cancel_futures=True)
+
+    async def sizes(self, pieces: Sequence[Piece]) -> list[Size]:
+        """The size of each piece, in order."""
+        known = [self._table.get(piece.digest + self._salt) for piece in pieces]
+        new = [piece for piece, size in zip(pieces, known, strict=True) if size is None]
+        jobs = [_Job(piece.digest, tuple(piece.parts())) for piece in new]
+        fresh = await self._count(jobs)
+        for job, size in zip(jobs, fresh, strict=True):
+            self._table.put(job.digest + self._salt, size)
+        counted = iter(fresh)
+        return [next(counted) if size is None else size for size in known]
+
+    async def _count(self, jobs: Sequence[_Job]) -> list[Size]:
+        if not jobs or (not self.cold and (self.tokenizer is None or _total(jobs) <= IN_PLACE)):
+            return self._sizes(jobs)
+        loop = asyncio.get_running_loop()
+        sizes: list[Size] = []
+        for batch in _batches(jobs):
+            sizes += await loop.run_in_executor(self._thread, self._sizes, batch)
+        self.cold = False
+        return sizes
+
+    def _sizes(self, jobs: Sequence[_Job]) -> list[Size]:
+        return [self._size(job) for job in jobs]
+
+    def _size(self, job: _Job) -> Size:
+        tokens = sum(self._tokens(part) for part in job.parts if not isinstance(part, Picture))
+        pictures = tuple(part for part in job.parts if isinstance(part, Picture))
+        return Pictured(tokens, pictures) if pictures else tokens
+
+    def _tokens(self, part: str | int | Pages) -> int:
+        if isinstance(part, int):
+            return part
+        if isinstance(part, Pages):
+            return part.tokens()
+        return -(-len(part) // 4) if self.tokenizer is None else self.tokenizer.count(part)
+
+
+def _total(jobs: Iterable[_Job]) -> int:
+    return sum(job.weight for job in jobs)
+
+
+def _batches(jobs: Iterable[_Job]) -> Iterator[list[_Job]]:
+    batch: list[_Job] = []
+    held = 0
+    for job in jobs:
+        batch.append(job)
+        held += job.weight
+        if held >= BATCH:
+            yield batch
+            batch, held = [], 0
+    if batch:
+        yield batch

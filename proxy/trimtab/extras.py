@@ -1,0 +1,139 @@
+"""What the proxy adds to a reply beside the upstream's own words: how full the context is, and what was saved.
+
+Only members inside bodies and events that clients know (an unknown type of event breaks clients built on the AI SDK;
+unknown members broke none of the ten agents tried). `core.extras = false` leaves replies as they come.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+
+from trimtab.dialects import edits, sse
+from trimtab.dialects.edits import Misfit, Path
+from trimtab.errors import BadRequest
+from trimtab.events import Event, Finished, Started, TextDelta, ThinkingDelta, ToolDelta, Usage, replace
+from trimtab.exchange import Exchange
+from trimtab.facts import Risk, TokenCount
+
+PER_TOKEN = 4
+"""Characters of a reply that are taken for a token, where its upstream tells no usage at all."""
+
+ENDPOINTS = {"messages": "anthropic", "chat": "openai", "responses": "openai"}
+
+
+def members(exchange: Exchange, usage: Usage) -> dict[Path, Any]:
+    """The added members by their path from the object that holds `usage`; `usage` is the upstream's, unscaled."""
+    target = exchange.target
+    window, used = target.model.window, usage.prompt
+    endpoint = ENDPOINTS[target.dialect]
+    share = None if not window else round(100 * used / window, 2)
+    added: dict[Path, Any] = {
+        ("usage", "real_input_tokens"): used,
+        ("usage", "endpoint_type"): endpoint,
+        ("context_info",): _context(exchange, usage, share),
+    }
+    if window:
+        added[("usage", "context_limit")] = window
+        added[("usage", "context_utilization")] = share
+    return added
+
+
+def _context(exchange: Exchange, usage: Usage, share: float | None) -> dict[str, Any]:
+    window, risk = exchange.target.model.window, exchange.get(Risk)
+    return {
+        "real_input_tokens": usage.prompt,
+        "context_hard_limit": window,
+        "endpoint_type": ENDPOINTS[exchange.target.dialect],
+        "utilization_percent": share,
+        "available_tokens": None if not window else max(0, window - usage.prompt),
+        "truncated": False,
+        "risk_level": None if risk is None else str(risk.level),
+        "condensation_applied": False,
+        "tokens_saved": saved(exchange),
+        "processing_time_ms": round(1000 * sum(seconds for _, seconds in exchange.timings), 3),
+        "cache_hit_ratio": round(usage.cache_read / usage.prompt, 4) if usage.prompt else 0.0,
+        "note": "estimated by the proxy: the upstream told no usage" if usage.estimated else None,
+    }
+
+
+def opened(exchange: Exchange, events: Sequence[Event]) -> Sequence[Event]:
+    """The events with our count at the start of a stream, where z.ai tells zeros and chat has no place for a count."""
+    count = exchange.get(TokenCount)
+    if count is None or not any(isinstance(event, Started) and event.usage is None for event in events):
+        return events
+    guess = Usage(input=count.calibrated, output=1, estimated=True)
+    return [
+        replace(event, usage=guess) if isinstance(event, Started) and event.usage is None else event for event in events
+    ]
+
+
+def ended(exchange: Exchange, events: Sequence[Event], characters: int) -> Sequence[Event]:
+    """The events with an estimate at the end, where the upstream told no usage; by the reply's size in characters."""
+    count = exchange.get(TokenCount)
+    silent = any(isinstance(event, Finished) and event.usage is None for event in events)
+    if count is None or not characters or not silent:
+        return events
+    guess = Usage(input=count.calibrated, output=-(-characters // PER_TOKEN), estimated=True)
+    exchange.outcome.usage = exchange.outcome.usage or guess
+    return [replace(event, usage=guess) if isinstance(event, Finished) else event for event in events]
+
+
+def size(event: Event) -> int:
+    """Characters of a reply that an event brings."""
+    if isinstance(event, TextDelta | ThinkingDelta):
+        return len(event.text)
+    return len(event.json) if isinstance(event, ToolDelta) else 0
+
+
+def added(exchange: Exchange, events: Sequence[Event]) -> dict[Path, Any]:
+    """What belongs into the frame or body of these events: nothing unless they tell a usage."""
+    found: dict[Path, Any] = {}
+    for event in events:
+        if isinstance(event, Started) and event.usage is not None and event.usage.estimated:
+            found[("message", "usage", "estimated")] = True
+        elif isinstance(event, Finished) and event.usage is not None:
+            found |= members(exchange, exchange.outcome.usage or event.usage)
+    return found
+
+
+def saved(exchange: Exchange) -> int:
+    """Tokens that the stages' edits took away: the bytes they removed, at this prompt's own tokens per byte."""
+    count = exchange.get(TokenCount)
+    removed = sum(_size(edit.before) - _size(edit.after) for edit in exchange.edits if edit.index is not None)
+    if count is None or removed <= 0:
+        return 0
+    left = sum(len(message.raw) for message in exchange.conversation.messages)
+    return round(removed * sum(count.messages) / left) if left else 0
+
+
+def _size(part: Any) -> int:
+    raw = getattr(part, "raw", part)
+    return len(raw) if isinstance(raw, bytes) else 0
+
+
+def annotate(raw: bytes, added: dict[Path, Any]) -> bytes:
+    """Frames, or a body, with the members added wherever they tell a usage; as they were where they tell none."""
+    if raw.lstrip()[:1] == b"{":
+        return _annotated(raw, added)
+    framer = sse.Framer()
+    frames = [_annotated(frame, added) if b'"usage"' in frame else frame for frame in framer.feed(raw)]
+    return b"".join(frames) + framer.rest
+
+
+def _annotated(raw: bytes, added: dict[Path, Any]) -> bytes:
+    try:
+        value = edits.decoded(raw)
+        fitting = {
+            path: encode(member)
+            for path, member in added.items()
+            if isinstance(edits.at(value, ("message", "usage") if path[0] == "message" else ("usage",)), dict)
+        }
+        return edits.edit_frame(raw, fitting)
+    except (Misfit, BadRequest):
+        return raw
+
+
+def encode(value: Any) -> bytes:
+    """Compact JSON."""
+    return msgspec.json.encode(value)

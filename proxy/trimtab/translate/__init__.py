@@ -1,0 +1,8 @@
+"""Requests from one dialect into another, sans-I/O: pieces made once per message, joined by one pass per direction."""
+
+from trimtab.translate.names import Spelling
+from trimtab.translate.piece import Kind, Piece
+from trimtab.translate.reply import respelled
+from trimtab.translate.request import Translated, pieces, spelling, translate
+
+__all__ = ["Kind", "Piece", "Spelling", "Translated", "pieces", "respelled", "spelling", "translate"]

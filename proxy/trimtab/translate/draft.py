@@ -1,0 +1,119 @@
+"""A translated head on its way: what it has so far, what was dropped, and what must be told in words instead."""
+
+import hashlib
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import msgspec
+
+from trimtab.conversation import Conversation
+from trimtab.models import Target
+from trimtab.translate.piece import word
+
+EFFORTS = ("none", "minimal", "low", "medium", "high", "xhigh", "max")
+"""How hard a model may be asked to think, of both dialects, the least first."""
+
+_BUDGETS = {"low": 2048, "medium": 8192, "high": 16_384, "xhigh": 32_768, "max": 32_768}
+
+
+class Draft:
+    """Collects the members of a body for a target; names in `dropped` are the client's."""
+
+    def __init__(self, conversation: Conversation, target: Target) -> None:
+        self.conversation = conversation
+        self.target = target
+        self.out: dict[str, Any] = {}
+        self.dropped: dict[str, None] = {}
+        self.lines: list[str] = []
+        """What the system prompt has to say besides, where the target has no member for it."""
+        self.marks = 0
+        """Cache marks on the tools."""
+
+    def drop(self, name: str) -> None:
+        """Report a member that the target does not get."""
+        self.dropped[word(name)] = None
+
+    def takes(self, member: str) -> bool:
+        """Whether the upstream accepts a member."""
+        accepts = self.target.upstream.accepts
+        refused = member in self.target.upstream.drop or member in self.target.model.drop
+        return (not accepts or member in accepts) and not refused
+
+    def set(self, member: str, value: Any, said: str) -> None:
+        """Set a member that the client calls `said`, if the upstream accepts it."""
+        if self.takes(member):
+            self.out[member] = value
+        else:
+            self.drop(said)
+
+    def clip(self, member: str, value: Any, limits: tuple[float, float] | None) -> None:
+        """Set a number within limits; a clipped one is reported."""
+        if not _number(value):
+            self.drop(member)
+            return
+        low, high = limits or (value, value)
+        if not low <= value <= high:
+            self.drop(member)
+        self.set(member, min(max(value, low), high), member)
+
+    def limit(self, value: Any) -> int | None:
+        """A limit of output that the model accepts, None for what is none."""
+        if not _number(value) or value < 1:
+            return None
+        most = self.target.model.max_output
+        return min(int(value), most) if most else int(value)
+
+    def copy(self, rules: "Rules") -> None:
+        """Apply a rule to each member that the client sent; what has none is dropped, unless it says nothing."""
+        head = self.conversation.head
+        for name in dict.fromkeys((*head.scanned.members, *head.changes)):
+            if name in rules:
+                value = head.get(name)
+                if value is not None:
+                    rules[name](self, value)
+            elif head.raw(name) not in (None, b"null", b"[]", b"{}", b'""', b"false"):
+                self.drop(name)
+
+
+Rules = Mapping[str, Callable[[Draft, Any], None]]
+"""What becomes of each member of a head, in the target's terms."""
+
+
+def nothing(_draft: Draft, _value: Any) -> None:
+    """The rule for a member that is handled elsewhere."""
+
+
+def _number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def effort_of(budget: int) -> str:
+    """The effort that a budget of thought stands for."""
+    return "low" if budget <= _BUDGETS["low"] else "medium" if budget <= _BUDGETS["medium"] else "high"
+
+
+def budget_of(effort: str) -> int:
+    """The budget of thought for an effort."""
+    return _BUDGETS.get(effort, _BUDGETS["medium"])
+
+
+def nearest(effort: str, known: tuple[str, ...]) -> str:
+    """The effort among those known that is the next higher one, or the highest."""
+    rank = EFFORTS.index(effort) if effort in EFFORTS else EFFORTS.index("medium")
+    able = sorted(EFFORTS.index(name) for name in known if name in EFFORTS)
+    return EFFORTS[next((at for at in able if at >= rank), able[-1])]
+
+
+def pseudonym(user: str, least: int, most: int) -> str:
+    """A user's name of a length that the upstream accepts: a long or short one becomes its hash, always the same."""
+    return user if least <= len(user) <= most else hashlib.sha256(user.encode()).hexdigest()[:32]
+
+
+def schema_line(schema: Any) -> str:
+    """The wish for JSON by a schema, in words."""
+    told = msgspec.json.encode(schema).decode()
+    return f"Answer with one JSON value that matches this JSON Schema, and with nothing else:\n{told}"
+
+
+JSON_LINE = "Answer with one JSON object and with nothing else."
+"""The wish for any JSON, in words."""

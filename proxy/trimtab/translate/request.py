@@ -1,0 +1,108 @@
+"""A conversation of one dialect as the body of a request in another."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import msgspec
+
+from trimtab.conversation import Conversation, DialectName, Message
+from trimtab.errors import Cause, ProxyError
+from trimtab.models import Target
+from trimtab.translate import chat_pieces, head_chat, head_messages, messages_pieces, own, to_chat, to_messages
+from trimtab.translate.draft import Draft
+from trimtab.translate.names import Ids, Spelling
+from trimtab.translate.piece import Maker, Piece, Said, cached
+from trimtab.translate.tools import renamed
+
+
+class Translated(msgspec.Struct, frozen=True):
+    """The body for a target, and the names of what it could not be told."""
+
+    body: bytes
+    dropped: tuple[str, ...] = ()
+
+
+_TOLD = 64
+"""Names that are told at most: they travel in a header."""
+
+_MAKERS: Mapping[tuple[DialectName, DialectName], Maker] = {
+    ("messages", "chat"): chat_pieces.make,
+    ("chat", "messages"): messages_pieces.make,
+}
+
+
+def pieces(message: Message, dialect: DialectName) -> tuple[Piece, ...]:
+    """A message's parts in a dialect, without regard to where it stands. Raises BadRequest when it is unreadable."""
+    return cached(message, dialect, _maker(message.codec.name, dialect)).pieces
+
+
+def _maker(client: DialectName, dialect: DialectName) -> Maker:
+    try:
+        return _MAKERS[client, dialect]
+    except KeyError:
+        raise ProxyError(f"'{client}' cannot be translated into '{dialect}'", cause=Cause.UNSUPPORTED) from None
+
+
+def translate(conversation: Conversation, target: Target) -> Translated:
+    """The body in the target's dialect, naming its model; the same for the same conversation and row.
+
+    In the conversation's own dialect that is what its bytes say; the model stands there already.
+
+    Names of what was dropped: a member of the head by its own name, with a dot for one inside it; a block, or a
+    member of one, by its type or name, whatever its place, so that a long session does not make a long list.
+    """
+    draft = Draft(conversation, target)
+    if target.dialect == conversation.dialect:
+        fitted = own.fitted(conversation, target, draft.dropped)
+        return Translated(fitted.render(), _told(draft))
+    said = _said(conversation, target.dialect)
+    body = _WRITERS[target.dialect](draft, said)
+    return Translated(body, _told(draft))
+
+
+def _told(draft: Draft) -> tuple[str, ...]:
+    return tuple(draft.dropped)[:_TOLD]
+
+
+def _said(conversation: Conversation, dialect: DialectName) -> list[Said]:
+    maker = _maker(conversation.dialect, dialect)
+    return [cached(message, dialect, maker) for message in conversation.messages]
+
+
+def _chat(draft: Draft, said: Sequence[Said]) -> bytes:
+    head_chat.head(draft)
+    upstream = draft.target.upstream
+    messages = to_chat.join(draft.conversation, said, upstream, draft.lines, draft.dropped)
+    return _body(draft, {}, messages)
+
+
+def _messages(draft: Draft, said: Sequence[Said]) -> bytes:
+    head_messages.head(draft)
+    joined = to_messages.join(said, draft.target.upstream, draft.lines, draft.marks, draft.dropped)
+    return _body(
+        draft, {"system": msgspec.Raw(b"[" + b",".join(joined.system) + b"]")} if joined.system else {}, joined.messages
+    )
+
+
+def _body(draft: Draft, more: dict[str, Any], messages: list[bytes]) -> bytes:
+    """The messages come last, so that a longer conversation begins with the very bytes of the shorter one."""
+    head = msgspec.json.encode({"model": draft.target.model.name, **draft.out, **more})
+    messages[:1] = [head[:-1], b',"messages":[', messages[0][1:]]
+    messages.append(b"]}")
+    return b"".join(messages)
+
+
+_WRITERS: Mapping[DialectName, Callable[[Draft, Sequence[Said]], bytes]] = {
+    "chat": _chat,
+    "messages": _messages,
+}
+
+
+def spelling(conversation: Conversation, dialect: DialectName) -> Spelling:
+    """What the client calls those calls and tools that its own request holds and that go upstream by another name."""
+    ids, found = Ids(), {}
+    for said in _said(conversation, dialect):
+        for call in ids.own(said.calls):
+            if call.id != call.said:
+                found[call.id] = call.said
+    return Spelling(found, renamed(conversation, dialect))

@@ -1,0 +1,177 @@
+"""Sessions of agents that send environment blocks, as hypothesis makes them, in both dialects."""
+
+import json
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
+
+from hypothesis import strategies as st
+
+MARK = {"cache_control": {"type": "ephemeral"}}
+
+_VALUES = {
+    "# VSCode Visible Files": st.sampled_from(["a.py", "b.py", "c/d.py"]),
+    "# VSCode Open Tabs": st.sampled_from(["a.py", "a.py,b.py", "a.py,b.py,ü.py", "x.py" * 40]),
+    "# Recently Modified Files": st.sampled_from(["a.py", "b.py"]),
+    "# Actively Running Terminals": st.sampled_from(
+        ["## Terminal 1 (Active)\n### New Output\nok", "### New Output\n\n# Current Cost\n$9\n\n# Git Status\nmine"]
+    ),
+    "# Current Time": st.integers(0, 3).map(lambda n: f"2026-01-01T00:00:0{n}Z"),
+    "# Git Status": st.sampled_from(["clean", "M a.py"]),
+    "# Current Cost": st.integers(0, 2).map(lambda n: f"${n}.00"),
+    "# Current Mode": st.sampled_from(["<slug>code</slug>", "<slug>ask</slug>"]),
+    "# Current Workspace Directory (/w) Files": st.sampled_from(["a.py\nb.py", "a.py"]),
+    "# Something New": st.sampled_from(["one", "two"]),
+}
+_TODO = st.sampled_from(
+    [
+        "You have not created a todo list yet. Create one with `update_todo_list`.\n",
+        "====\n\nREMINDERS\n\n| 1 | build | Pending |\n\nIMPORTANT: keep it.\n\n",
+        "====\n\nREMINDERS\n\n| 1 | build | Completed |\n\nIMPORTANT: keep it.\n\n",
+    ]
+)
+_LINES = st.tuples(
+    st.sampled_from(["Current time: 1", "Current time: 2"]),
+    st.sampled_from(["Working directory: /w", "Working directory: /v"]),
+    st.sampled_from(["Open tabs:\n  a.py\n  b.py", "Odd: 1"]),
+).map("\n".join)
+
+
+@st.composite
+def _headed(draw: st.DrawFn) -> str:
+    """The sections of a block, in the clients' order, each there or not."""
+    names = [name for name in _VALUES if draw(st.integers(0, 3))]
+    body = "\n\n".join(f"{name}\n{draw(_VALUES[name])}" for name in names)
+    todo = draw(st.one_of(st.just(""), _TODO))
+    return f"{body}\n{todo}" if todo and body else body or todo
+
+
+def blocks() -> st.SearchStrategy[str]:
+    """Environment blocks, in the formats of several clients."""
+    body = st.one_of(_headed(), _headed(), _headed(), _LINES, st.just("odd"), st.just(""))
+    return body.map(lambda text: f"<environment_details>\n{text}\n</environment_details>")
+
+
+class Said(NamedTuple):
+    """A turn of the user: what of it is there, and what the assistant says to it."""
+
+    texts: Sequence[str]
+    results: Sequence[str]
+    where: str
+    """Where the block stands: as a part of its own, behind a text, behind the last result, in two messages, nowhere."""
+    block: str
+    other: str
+    reply: str
+
+
+_TEXTS = st.sampled_from(
+    [
+        "do it",
+        "see ```\ncode",
+        "quoted\n\n<environment_details>\n# Current Time\n1\n</environment_details>",
+        "é\U0001f600 \\ /",
+    ]
+)
+
+_TURNS = st.builds(
+    Said,
+    texts=st.lists(_TEXTS, max_size=2),
+    results=st.lists(st.one_of(st.sampled_from(["read ok", "1 | x"]), blocks()), max_size=2),
+    where=st.sampled_from(["part", "part", "part", "behind", "result", "twice", "nowhere"]),
+    block=blocks(),
+    other=blocks(),
+    reply=st.one_of(st.just("I see"), blocks()),
+)
+
+
+class Session(NamedTuple):
+    """A dialect and its messages; `requests` gives the bodies of the turns."""
+
+    dialect: str
+    messages: list[dict[str, Any]]
+    marked: bool
+    ascii: bool
+
+    def requests(self) -> Iterator[bytes]:
+        """The body of each turn, as the client encodes it."""
+        for index, message in enumerate(self.messages):
+            last = index + 1 == len(self.messages) or self.messages[index + 1]["role"] == "assistant"
+            if message["role"] != "assistant" and last:
+                messages = self.messages[: index + 1]
+                body = {"model": "small", "max_tokens": 9, "messages": _marked(messages) if self.marked else messages}
+                yield json.dumps(body, ensure_ascii=self.ascii).encode()
+
+
+@st.composite
+def sessions(draw: st.DrawFn) -> Session:
+    """A session of one to six turns."""
+    dialect = draw(st.sampled_from(["messages", "chat"]))
+    turns = draw(st.lists(_TURNS, min_size=1, max_size=6))
+    messages: list[dict[str, Any]] = []
+    for number, turn in enumerate(turns):
+        results = turn.results if number else ()
+        make = _of_messages if dialect == "messages" else _of_chat
+        messages += make(turn, results, number)
+        calls = len(turns[number + 1].results) if number + 1 < len(turns) else 0
+        messages.append(_reply(dialect, turn.reply, calls, number + 1))
+    return Session(dialect, messages, draw(st.booleans()), draw(st.booleans()))
+
+
+def _reply(dialect: str, text: str, calls: int, number: int) -> dict[str, Any]:
+    if dialect == "messages":
+        uses = [{"type": "tool_use", "id": f"c{number}_{n}", "name": "read", "input": {}} for n in range(calls)]
+        return {"role": "assistant", "content": [{"type": "text", "text": text}, *uses]}
+    function = {"name": "read", "arguments": "{}"}
+    called = [{"id": f"c{number}_{n}", "type": "function", "function": function} for n in range(calls)]
+    return {"role": "assistant", "content": text, **({"tool_calls": called} if called else {})}
+
+
+def _texts(turn: Said) -> list[str]:
+    """The texts of the user's message, the block among them."""
+    texts = list(turn.texts)
+    if turn.where == "behind" and texts:
+        texts[-1] += f"\n\n{turn.block}"
+    elif turn.where in ("part", "twice") or (turn.where in ("behind", "result") and not texts and not turn.results):
+        texts.append(turn.block)
+    return texts
+
+
+def _results(turn: Said, results: Sequence[str]) -> list[str]:
+    given = list(results)
+    if given and turn.where == "result":
+        given[-1] += f"\n\n{turn.block}"
+    return given
+
+
+def _of_messages(turn: Said, results: Sequence[str], number: int) -> list[dict[str, Any]]:
+    parts: list[dict[str, Any]] = [
+        {"type": "tool_result", "tool_use_id": f"c{number}_{n}", "content": text}
+        for n, text in enumerate(_results(turn, results))
+    ]
+    parts += [{"type": "text", "text": text} for text in _texts(turn)]
+    messages = [{"role": "user", "content": parts or "go on"}]
+    return [*messages, {"role": "user", "content": turn.other}] if turn.where == "twice" else messages
+
+
+def _of_chat(turn: Said, results: Sequence[str], number: int) -> list[dict[str, Any]]:
+    messages: list[dict[str, Any]] = [
+        {"role": "tool", "tool_call_id": f"c{number}_{n}", "content": text}
+        for n, text in enumerate(_results(turn, results))
+    ]
+    texts = _texts(turn)
+    if len(texts) == 1:
+        messages.append({"role": "user", "content": texts[0]})
+    elif texts:
+        messages.append({"role": "user", "content": [{"type": "text", "text": text} for text in texts]})
+    if turn.where == "twice" or not messages:
+        messages.append({"role": "user", "content": turn.other if turn.where == "twice" else "go on"})
+    return messages
+
+
+def _marked(messages: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The messages with marks on the last block of the last two messages of the user, as agents set them."""
+    marked = list(messages)
+    for index in [index for index, message in enumerate(messages) if message["role"] == "user"][-2:]:
+        content = messages[index]["content"]
+        parts = [{"type": "text", "text": content}] if isinstance(content, str) else content
+        marked[index] = {**messages[index], "content": [*parts[:-1], {**parts[-1], **MARK}]}
+    return marked

@@ -1,0 +1,69 @@
+"""Overflows in the words clients act on."""
+
+import pytest
+
+from trimtab.conversation import DialectName
+from trimtab.errors import Cause, Refused, UpstreamError
+from trimtab.exchange import Exchange
+from trimtab.facts import TokenCount
+from trimtab.overflow import numbers, told, words
+from trimtab.testing import StageBench
+
+CHAT = (
+    "This model's maximum context length is 200000 tokens. However, your messages resulted in 213462 tokens. "
+    "Please reduce the length of the messages."
+)
+
+
+def exchange(dialect: str = "messages") -> Exchange:
+    body = {"model": "small", "max_tokens": 1, "messages": [{"role": "user", "content": "hi"}]}
+    return StageBench().exchange(body, dialect=dialect)
+
+
+def overflow(body: bytes | None, message: str = "upstream 'x' answered 400") -> UpstreamError:
+    return UpstreamError(message, cause=Cause.OVERFLOW, status=400, body=body)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "prompt is too long: 213462 tokens > 200000 maximum",
+        '{"error":{"message":"request (213462 tokens) exceeds the available context size (200000 tokens), try"}}',
+        CHAT,
+    ],
+)
+def test_the_upstreams_numbers_are_found(text: str) -> None:
+    assert numbers(text) == (213462, 200000)
+
+
+@pytest.mark.parametrize(
+    ("dialect", "text"), [("messages", "prompt is too long: 213462 tokens > 200000 maximum"), ("chat", CHAT)]
+)
+def test_the_words_are_the_ones_clients_know(dialect: DialectName, text: str) -> None:
+    error = overflow(b'{"error":{"message":"prompt is too long: 213462 tokens > 200000 maximum"}}')
+    assert told(exchange(dialect), error).message == text
+    assert error.param == "messages"
+
+
+def test_without_numbers_our_count_and_window_stand_in() -> None:
+    asked = exchange()
+    asked.put(TokenCount(total=12_345))
+    code = b'{"error":{"code":"1261","message":"Prompt exceeds max length"}}'
+    assert told(asked, overflow(code)).message == "prompt is too long: 12345 tokens > 10000 maximum"
+    asked.put(TokenCount(total=9_000))
+    assert told(asked, overflow(code)).message == "prompt is too long: 10001 tokens > 10000 maximum"
+
+
+def test_an_overflow_told_in_a_stream_is_read_from_its_message() -> None:
+    error = overflow(None, "prompt is too long: 7 tokens > 5 maximum")
+    assert told(exchange("chat"), error).message == words("chat", 7, 5)
+
+
+def test_nothing_known_still_says_what_it_is() -> None:
+    assert "prompt is too long" in told(exchange(), overflow(b"")).message
+
+
+def test_other_failures_stay_as_they_are() -> None:
+    for error in (Refused("no"), UpstreamError("busy", cause=Cause.OVERLOADED), Refused("big", cause=Cause.OVERFLOW)):
+        message = error.message
+        assert told(exchange(), error).message == message

@@ -1,0 +1,65 @@
+import msgspec
+import pytest
+
+from translating import CHAT, ZAI_CHAT, parsed, user
+from trimtab.models import Model, Target
+from trimtab.translate.draft import Draft, budget_of, effort_of, nearest, nothing, pseudonym
+
+
+def draft(target: Target = CHAT, **head: object) -> Draft:
+    return Draft(parsed("chat", {"model": "m", "messages": [user("hi")], **head}), target)
+
+
+def test_a_member_that_the_upstream_does_not_accept_is_dropped() -> None:
+    made = draft(ZAI_CHAT)
+    made.set("top_p", 1, "top_p")
+    made.set("user", "x", "metadata.user_id")
+    assert (made.out, list(made.dropped)) == ({"top_p": 1}, ["metadata.user_id"])
+
+
+def test_a_member_that_upstream_or_model_refuses_is_dropped() -> None:
+    upstream = msgspec.structs.replace(CHAT.upstream, drop=("a",))
+    made = draft(Target(upstream, Model(name="m", drop=("b",))))
+    assert [made.takes(name) for name in "abc"] == [False, False, True]
+
+
+def test_a_number_is_clipped_and_what_is_none_dropped() -> None:
+    made = draft()
+    for name, value in (("a", 5), ("b", "5"), ("c", True), ("d", 1)):
+        made.clip(name, value, (0, 2))
+    assert (made.out, list(made.dropped)) == ({"a": 2, "d": 1}, ["a", "b", "c"])
+    assert [draft(ZAI_CHAT).limit(value) for value in (10**9, 5.0, 0, "x", None)] == [131_072, 5, None, None, None]
+
+
+def test_each_member_goes_by_its_rule() -> None:
+    made = draft(a=1, b=None, c=[], d=2, seed=3)
+    made.copy(
+        {"a": lambda found, value: found.set("a", value + 1, "a"), "b": nothing, "model": nothing, "messages": nothing}
+    )
+    assert (made.out, list(made.dropped)) == ({"a": 2}, ["d", "seed"])
+
+
+@pytest.mark.parametrize(
+    ("effort", "known", "found"),
+    [
+        ("medium", ("low", "high", "max"), "high"),
+        ("none", ("low", "high", "max"), "low"),
+        ("xhigh", ("low", "high", "max"), "max"),
+        ("max", ("low", "high"), "high"),
+        ("odd", ("low", "medium"), "medium"),
+    ],
+)
+def test_the_next_higher_effort_is_taken(effort: str, known: tuple[str, ...], found: str) -> None:
+    assert nearest(effort, known) == found
+
+
+def test_efforts_and_budgets() -> None:
+    assert [effort_of(budget) for budget in (1, 2048, 2049, 8192, 8193)] == ["low", "low", "medium", "medium", "high"]
+    assert [effort_of(budget_of(effort)) for effort in ("low", "medium", "high")] == ["low", "medium", "high"]
+    assert budget_of("odd") == budget_of("medium")
+
+
+def test_a_users_name_of_a_length_nobody_takes_becomes_its_hash() -> None:
+    assert pseudonym("someone", 6, 128) == "someone"
+    assert len(pseudonym("me", 6, 128)) == 32
+    assert pseudonym("x" * 200, 6, 128) == pseudonym("x" * 200, 6, 128) != pseudonym("y" * 200, 6, 128)
