@@ -143,3 +143,18 @@ def test_facts_are_bounded_least_recently_used_first() -> None:
     facts.put(b"c", 3)
     assert (facts.get(b"a"), facts.get(b"b"), facts.get(b"c")) == (1, None, 3)
     assert len(facts) == 2
+
+
+def test_sessions_hold_no_bytes_of_their_own_and_go_with_their_last_message() -> None:
+    table = MessageTable(1 << 30)
+    shared = b'{"role":"system","content":"' + b"s" * 40_000 + b'"}'
+    for number in range(50):
+        table.find(CODEC, [shared, b'{"role":"user","content":"%d"}' % number], make)
+    assert len(table) == 51
+    assert table.bytes < 3 * len(shared)
+    assert all(isinstance(key, bytes) and len(key) == 32 for key in table._sessions)
+    lone = MessageTable(1 << 30)
+    for _ in range(50):
+        lone.find(CODEC, [shared], make)
+        lone.find(CODEC, [shared, b'{"role":"user","content":"same"}'], make)
+    assert len(lone._sessions) <= 2

@@ -166,3 +166,17 @@ def test_splicing_items_is_changing_the_list(made: tuple[bytes, dict[str, Any]],
         assert [json.loads(raw) for raw in scanned.items[name].raws] == value[name]
         after = splice(scanned, {}, {name: [str(number).encode() for number in new]})
         assert json.loads(after) == {**value, name: new}
+
+
+@pytest.mark.parametrize(
+    ("body", "drop", "left"),
+    [
+        (b'{"foo":1,"x":1,"y":2,"x":3,"z":4}', ["foo"], b'{"x":1,"y":2,"x":3,"z":4}'),
+        (b'{"foo":1,"x":1,"foo":2}', ["foo"], b'{"x":1}'),
+        (b'{"x":1,"foo":1, "foo":2 }', ["foo"], b'{"x":1 }'),
+        (b'{"x":1,"y":2,"x":3}', ["x"], b'{"y":2}'),
+        (b'{"foo":1,"foo":2}', ["foo"], b"{}"),
+    ],
+)
+def test_a_member_is_removed_wherever_it_occurs_and_nothing_else(body: bytes, drop: list[str], left: bytes) -> None:
+    assert splice(scan(body, ()), dict.fromkeys(drop), {}) == left

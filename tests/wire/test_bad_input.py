@@ -1,5 +1,6 @@
 """Bad input over real sockets: the right status in the client's dialect, and a proxy that serves the next request."""
 
+import gzip
 from pathlib import Path
 
 import pytest
@@ -100,3 +101,24 @@ async def test_a_request_id_is_taken_when_harmless_and_replaced_otherwise(tmp_pa
         assert answer.headers["x-request-id"] == "run-7.a_B" == upstream.sent[-1].headers["x-request-id"]
         answer = await post(proxy.url, "/v1/messages", GOOD, {"x-request-id": "bad id;"})
         assert answer.headers["x-request-id"].startswith("req_")
+
+
+async def test_a_packed_body_is_refused_by_name(tmp_path: Path) -> None:
+    async with playing() as upstream, proxying(tmp_path, upstream.url) as proxy:
+        answer = await post(proxy.url, "/v1/messages", gzip.compress(GOOD), {"content-encoding": "gzip"})
+        assert answer.status == 400
+        assert "packed (gzip)" in told(answer, "messages")
+
+
+@pytest.mark.parametrize("path", ["/v1/nope%0aid=forged", "*", "//v1//messages", "/v1/models%0a"])
+async def test_odd_targets_get_an_answer_in_the_dialect(tmp_path: Path, path: str, logged: list[str]) -> None:
+    async with playing() as upstream, proxying(tmp_path, upstream.url) as proxy:
+        answer = await post(proxy.url, path, GOOD)
+        assert answer.status in (404, 405)
+        assert told(answer, "messages" if "messages" in path else "completions")
+
+
+async def test_the_absolute_form_of_a_target_is_understood(tmp_path: Path) -> None:
+    async with playing() as upstream, proxying(tmp_path, upstream.url) as proxy:
+        assert (await post(proxy.url, f"{proxy.url}/v1/messages", GOOD)).status == 200
+        assert (await post(proxy.url, f"{proxy.url}/nowhere", GOOD)).status == 404

@@ -2,11 +2,16 @@
 
 import asyncio
 import os
+import threading
 from pathlib import Path
 
 import pytest
 
-from wire.harness import Proxy, exchange, post, proxying
+from trimtab.config import Config, load
+from trimtab.runtime import Runtime
+from trimtab.store import MemoryStore
+from trimtab.testing import StillClock
+from wire.harness import PATIENCE, Proxy, exchange, post, proxying
 from wire.scripted import Link, Sent, plain, playing
 
 pytestmark = pytest.mark.anyio
@@ -51,13 +56,16 @@ async def test_a_running_stream_keeps_its_stages_until_it_ends(tmp_path: Path) -
     answer = asyncio.Event()
 
     async def waits(sent: Sent, link: Link) -> None:
-        await answer.wait()
+        if len(upstream.sent) > 1:
+            await answer.wait()
         await plain(sent, link)
 
     async with playing(waits) as upstream, proxying(tmp_path, upstream.url) as proxy:
         old = proxy.runtime.current
+        # A set that was idle once is not idle for good.
+        await post(proxy.url, "/v1/chat/completions", BODY)
         running = asyncio.create_task(post(proxy.url, "/v1/chat/completions", BODY))
-        await upstream.received(1)
+        await upstream.received(2)
         await proxy.runtime.reload()
         assert proxy.runtime.current is not old
         assert (old.users, old.stopped) == (1, False)
@@ -65,3 +73,43 @@ async def test_a_running_stream_keeps_its_stages_until_it_ends(tmp_path: Path) -
         assert (await running).status == 200
         await proxy.runtime.settled()
         assert (old.users, old.stopped) == (0, True)
+
+
+async def test_the_newest_of_two_reloads_holds(tmp_path: Path) -> None:
+    path, slow, asked = tmp_path / "pipelines.toml", threading.Event(), threading.Event()
+    path.write_text('[pipeline.default]\nstages = ["route"]\n')
+
+    def read() -> Config:
+        config = load(path, {})
+        if not asked.is_set():
+            asked.set()
+            slow.wait(PATIENCE)
+        return config
+
+    runtime = Runtime(load(path, {}), store=MemoryStore(StillClock()), load=read)
+    await runtime.start()
+    first = asyncio.create_task(runtime.reload())
+    await asyncio.to_thread(asked.wait, PATIENCE)
+    path.write_text('[pipeline.default]\nstages = ["log"]\n')
+    second = asyncio.create_task(runtime.reload())
+    slow.set()
+    assert [await first, await second] == [True, True]
+    assert runtime.config.pipelines["default"] == ("log",)
+    await runtime.settled()
+    await runtime.stop()
+
+
+async def test_what_needs_a_restart_is_said(tmp_path: Path, logged: list[str]) -> None:
+    async with playing() as upstream, proxying(tmp_path, upstream.url) as proxy:
+        proxy.path.write_text('[pipeline.default]\nstages = ["route"]\n[serve]\nport = 4999\n[core]\nmemo-mb = 1\n')
+        assert await proxy.runtime.reload()
+        assert "reload: serve.port takes effect at the next start" in logged
+        assert "reload: core.memo-mb takes effect at the next start" in logged
+
+
+async def test_a_stage_that_cannot_start_leaves_the_old_set_in_force(tmp_path: Path, logged: list[str]) -> None:
+    async with playing() as upstream, proxying(tmp_path, upstream.url) as proxy:
+        proxy.path.write_text('[pipeline.default]\nstages = ["auth"]\n[stage.auth]\nforward-client-key = false\n')
+        assert not await proxy.runtime.reload()
+        assert any("stage 'auth'" in line for line in logged)
+        assert (await post(proxy.url, "/v1/chat/completions", BODY)).status == 200

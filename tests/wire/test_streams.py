@@ -138,7 +138,7 @@ async def test_a_silent_upstream_gets_pings_and_the_stream_goes_on(tmp_path: Pat
         await link.chunk(START + END)
         await link.chunk(b"")
 
-    serve = '[pipeline.default]\nstages = ["auth", "route"]\n[serve]\nfirst-ping = 0.01\nping-interval = 0.01\n[core]\nextras = false\n'
+    serve = PLAIN + "[serve]\nfirst-ping = 0.01\nping-interval = 0.01\n"
     async with playing(waits) as upstream, proxying(tmp_path, upstream.url, pipelines=serve) as proxy:
         reader, writer = await connect(proxy.url)
         writer.write(request("POST", "/v1/messages", BODY, {"connection": "close"}))
