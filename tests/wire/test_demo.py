@@ -27,10 +27,12 @@ class Line(NamedTuple):
 
 def lines(text: str) -> list[Line]:
     rows = [line.replace(",", "").split() for line in text.splitlines() if re.match(r" +\d+ +[\d,]+ ", line)]
-    return [
-        Line(*map(int, cells[:4]), (int(cells[4]), int(cells[5])), (float(cells[6]), float(cells[7])), cells[8])
-        for cells in rows
-    ]
+    return [_line(*cells[:9]) for cells in rows]
+
+
+def _line(turn: str, direct: str, proxied: str, saved: str, *rest: str) -> Line:
+    cached, costs = (int(rest[0]), int(rest[1])), (float(rest[2]), float(rest[3]))
+    return Line(int(turn), int(direct), int(proxied), int(saved), cached, costs, rest[4])
 
 
 def test_a_short_session(capsys: pytest.CaptureFixture[str]) -> None:

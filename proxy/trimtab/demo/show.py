@@ -169,8 +169,7 @@ ms       from sending a turn through the proxy to the last byte of its answer; a
          turn direct. Medians of all the times held, each with text that neither way had seen. They
          hold reading, editing and counting, and a second HTTP connection, all in one process.
 
-How much is saved depends on the agent: one without such blocks saves nothing here, and its requests
-leave byte for byte as they came.
+How much is saved depends on the agent: one that sends no such blocks saves nothing here.
 
 For your own agent run `trimtab serve` and let the agent keep its key:
   Anthropic agents   ANTHROPIC_BASE_URL=http://127.0.0.1:5000

@@ -9,7 +9,7 @@ from trimtab.models import Prices
 
 from .talk import Turn
 
-_GROUPS = ((14, "tokens in"), (36, "cached %"), (54, "cost in $"), (74, "window"), (90, "ms"))
+_GROUPS = ((8, "tokens in"), (34, "cached %"), (53, "cost in $"), (74, "window"), (90, "ms"))
 _HEAD = (
     "turn",
     "direct",
@@ -24,7 +24,7 @@ _HEAD = (
     "all",
     "added",
 )
-_WIDTHS = (4, 10, 10, 8, 9, 9, 10, 10, 10, 7, 6, 7)
+_WIDTHS = (4, 10, 10, 8, 8, 9, 10, 9, 10, 7, 8, 7)
 
 
 class Row(NamedTuple):
