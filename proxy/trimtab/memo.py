@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from typing import Generic, TypeVar
 
 from trimtab.conversation import Codec, DialectName, Message
+from trimtab.resume import Recent
 
 T = TypeVar("T")
 
@@ -38,6 +39,8 @@ class MessageTable:
     """
 
     def __init__(self, max_bytes: int) -> None:
+        # Beside them, a third as much for whole bodies: the next turn of a session is scanned from where it goes on.
+        self.recent = Recent(max_bytes // 3)
         self.max_bytes = max_bytes
         self.bytes = 0
         self.hits = 0

@@ -148,6 +148,8 @@ class Health(Page):
                 "messages": len(table),
                 "bytes": table.bytes,
                 "max_bytes": table.max_bytes,
+                "bodies_bytes": table.recent.bytes,
+                "resumed": table.recent.resumed,
                 "hits": table.hits,
                 "misses": table.misses,
                 "counts": len(runtime.counts),

@@ -119,7 +119,7 @@ class Runtime:
         self.clock: Clock = clock or SystemClock()
         self.store = store
         self.counters = Counters()
-        self.messages = MessageTable(config.core.memo_mb * 1024 * 1024)
+        self.messages = MessageTable(config.core.memo_mb * 1024 * 1024 * 3 // 4)
         self.counts: FactTable[Any] = FactTable(config.core.memo_entries)
         self.forwarder = Forwarder()
         self.started = False

@@ -1,10 +1,11 @@
 """Serves one exchange: the stages, the upstream, the way back, and an end that is always booked."""
 
+from collections.abc import Sequence
 from time import perf_counter
 
 from loguru import logger
 
-from trimtab import headers, relay
+from trimtab import extras, headers, relay
 from trimtab.asgi import STREAM_HEADERS, Receive, Writer
 from trimtab.counting import count
 from trimtab.dialects import DIALECTS
@@ -132,9 +133,20 @@ class Serving:
 
     async def _fold(self, watch: Watch, target: Target, response: Response) -> None:
         """An upstream that streams although nobody asked: gather its events into one body."""
-        events = relay.gather(self._exchange, DIALECTS[target.dialect], await self._read(watch, response))
-        body = self._dialect.fold(self._listener()(events), self._exchange.received.model)
+        gathered = relay.gather(self._exchange, DIALECTS[target.dialect], await self._read(watch, response))
+        events = self._passed(gathered)
+        body = self._marked(self._dialect.fold(events, self._exchange.received.model), events)
         await self._writer.whole(200, self._fields("application/json", response), body)
+
+    def _passed(self, events: Sequence[Event]) -> Sequence[Event]:
+        """All events of a reply through the stages, with estimates where the upstream told no usage."""
+        told = extras.ended(self._exchange, events, sum(map(extras.size, events)))
+        return self._listener()(extras.opened(self._exchange, told))
+
+    def _marked(self, out: bytes, events: Sequence[Event]) -> bytes:
+        """Frames or a body with what the proxy adds."""
+        wanted = self._runtime.config.core.extras
+        return extras.annotate(out, extras.added(self._exchange, events)) if wanted else out
 
     async def _whole(self, watch: Watch, target: Target, response: Response) -> None:
         body = await self._read(watch, response)
@@ -143,7 +155,7 @@ class Serving:
             events: list[Event] = upstream.unfold(body)
             for event in events:
                 relay.observe(self._exchange, event)
-            await self._say(watch, list(listener(events)), response)
+            await self._say(watch, self._passed(events), response)
             return
         extra = self._runtime.config.core.extras
         out = relay.whole(self._exchange, listener, upstream, self._dialect, body, annotated=extra)
@@ -166,15 +178,15 @@ class Serving:
             relay.observe(self._exchange, event)
         events = self._listener()(reply.events)
         if self._exchange.received.stream:
-            await self._say(watch, list(events), None)
+            await self._say(watch, events, None)
         else:
             body = self._dialect.fold(events, self._exchange.received.model)
             await self._writer.whole(200, self._fields("application/json"), body)
 
-    async def _say(self, watch: Watch, events: list[Event], response: Response | None) -> None:
+    async def _say(self, watch: Watch, events: Sequence[Event], response: Response | None) -> None:
         """Events that are all there, as a stream."""
         encoder = self._dialect.encoder(self._exchange.received.model, usage=relay.wants_usage(self._exchange))
-        await self._end(watch, response, encoder.encode(events))
+        await self._end(watch, response, self._marked(encoder.encode(events), events))
 
     async def _ping(self) -> None:
         if self._writer.ended:

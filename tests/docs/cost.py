@@ -1,6 +1,8 @@
 """What a stage costs per request, for the session of the benchmarks: 400 KB, with one new message each time.
 
-python -m tests.docs.cost STAGE [--quick]
+Its hooks `request` and `done`, on the caller's side; what a thread does besides is not in it.
+
+python -m tests.docs.cost STAGE|translation [--quick]
 """
 
 import argparse
@@ -16,9 +18,12 @@ from benchmarks.lab.bodies import agent
 from trimtab.config import load
 from trimtab.dialects import DIALECTS
 from trimtab.exchange import Exchange, Incoming
+from trimtab.facts import TokenCount
 from trimtab.memo import MessageTable
+from trimtab.models import Target
 from trimtab.registry import stage_class
 from trimtab.testing import StageBench
+from trimtab.translate import spelling, translate
 
 BODIES = {"messages": agent("messages"), "chat": agent("chat")}
 
@@ -37,21 +42,43 @@ async def measure(name: str, dialect: str, rounds: int) -> tuple[float, float]:
                 conversation=conversation,
                 resolve=bench.pipeline.target,
             )
-            gc.collect()
+            if TokenCount in cls.needs:
+                exchange.put(TokenCount(total=100_000))
             begun = perf_counter_ns()
             await bench.request(exchange)
+            bench.done(exchange)
             times.append((perf_counter_ns() - begun) / 1000)
         return times[0], median(times[1:])
+
+
+def translation(dialect: str, rounds: int) -> tuple[float, float]:
+    """The same of a request's way into the other dialect."""
+    models, table, make = load(environ={}).models, MessageTable(64 * 1024 * 1024), BODIES[dialect]
+    model, other = models.model("glm-4.6"), {"messages": "chat", "chat": "messages"}
+    target = Target(models.upstreams[f"zai-{other[dialect]}"], model)
+    times = []
+    for _ in range(rounds):
+        conversation = DIALECTS[dialect].parse(b"".join(make()), table)
+        begun = perf_counter_ns()
+        translate(conversation, target)
+        spelling(conversation, target.dialect)
+        times.append((perf_counter_ns() - begun) / 1000)
+    return times[0], median(times[1:])
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Measure and print."""
     parser = argparse.ArgumentParser("tests.docs.cost", description=__doc__)
-    parser.add_argument("stage")
+    parser.add_argument("stage", help="a stage's name, or 'translation'")
     parser.add_argument("--quick", action="store_true")
     arguments = parser.parse_args(argv)
+    gc.disable()
     for dialect in BODIES:
-        first, later = asyncio.run(measure(arguments.stage, dialect, 3 if arguments.quick else 200))
+        rounds = 3 if arguments.quick else 200
+        if arguments.stage == "translation":
+            first, later = translation(dialect, rounds)
+        else:
+            first, later = asyncio.run(measure(arguments.stage, dialect, rounds))
         sys.stdout.write(f"{arguments.stage} {dialect}: first {first:.0f} us, then {later:.0f} us\n")
     return 0
 

@@ -1,16 +1,20 @@
 """The pages of the documentation, and what tests read in them."""
 
 import re
+import tempfile
 from collections.abc import Iterator
+from contextlib import chdir
 from functools import cache
 from pathlib import Path
+
+from trimtab.config import Config, load
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
 CORE = ROOT / "proxy" / "trimtab"
 
 _BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-_LINK = re.compile(r"\]\(([^)#\s]+)(?:#([^)\s]*))?\)")
+_LINK = re.compile(r"\]\(([^)#\s]*)(?:#([^)\s]*))?\)")
 
 
 @cache
@@ -29,17 +33,26 @@ def blocks(name: str, language: str) -> list[str]:
     return [text for kind, text in _BLOCK.findall(page(name)) if kind == language]
 
 
-def links(name: str) -> list[str]:
-    """The relative links of a page, without the part behind the '#'."""
+def links(name: str) -> list[tuple[str, str]]:
+    """The relative links of a page: the path, and the part behind the '#'."""
     text = _BLOCK.sub("", page(name))
-    return [target for target, _ in _LINK.findall(text) if "://" not in target]
+    return [(target, anchor) for target, anchor in _LINK.findall(text) if "://" not in target]
 
 
-def rows(text: str) -> Iterator[list[str]]:
-    """The rows of all tables in a text, as cells; head and rule lines too."""
-    for line in text.splitlines():
+def tables(text: str) -> Iterator[list[list[str]]]:
+    """The tables of a text: the row of heads and the others, as cells."""
+    table: list[list[str]] = []
+    for line in (*text.splitlines(), ""):
         if line.startswith("|"):
-            yield [cell.strip() for cell in line.strip("|").replace("\\|", "\0").split("|")]
+            table.append([cell.strip() for cell in line.strip("|").split("|")])
+        elif table:
+            yield [cells for cells in table if set(cells[0]) != {"-"}]
+            table = []
+
+
+def rows(text: str) -> list[list[str]]:
+    """The rows of all tables in a text, without their heads."""
+    return [cells for table in tables(text) for cells in table[1:]]
 
 
 def section(name: str, title: str) -> str:
@@ -54,3 +67,9 @@ def section(name: str, title: str) -> str:
             break
         rest.append(line)
     return "\n".join(rest)
+
+
+def shipped() -> Config:
+    """The packaged configuration, whatever lies in the working directory."""
+    with tempfile.TemporaryDirectory() as empty, chdir(empty):
+        return load(environ={})

@@ -78,6 +78,18 @@ KEYS: list[tuple[dict[str, Any], dict[str, str], str, tuple[str | None, bool] | 
     # Behind a reverse proxy everybody looks local.
     ({"server_key": SERVER}, PROXIED, HOME, None),
     ({"server_key": SERVER}, {"forwarded": "for=198.51.100.1"}, HOME, None),
+    ({"server_key": SERVER}, {"via": "1.1 edge"}, HOME, None),
+    # A page of a site, in a browser of this machine, is no program of this machine.
+    ({"server_key": SERVER}, {"origin": "https://evil.test"}, HOME, None),
+    ({"server_key": SERVER}, {"origin": "null"}, HOME, None),
+    ({"server_key": SERVER}, {"origin": "http://localhost:3000"}, HOME, (SERVER, True)),
+    # A client key never leaves, not as an upstream key either.
+    (
+        {"server_key": SERVER, "client_keys": (CLIENT,)},
+        {"x-upstream-key": CLIENT, **bearer(CLIENT)},
+        HOME,
+        (SERVER, True),
+    ),
     ({"server_key": SERVER}, {"x-real-ip": "127.0.0.1"}, HOME, None),
     ({"server_key": SERVER}, {**PROXIED, **bearer(OWN)}, HOME, (OWN, False)),
     # auth.open lends it to all.

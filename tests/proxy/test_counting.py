@@ -8,10 +8,10 @@ import pytest
 
 from fakeloop import run
 from trimtab.config import Config, CoreOptions, ServeOptions, StoreOptions
-from trimtab.counting import ABSENT_FOR, PATIENCE, count
+from trimtab.counting import ABSENT_FOR, PATIENCE, REAL, count
 from trimtab.errors import Cause, ProxyError, UpstreamError
 from trimtab.exchange import Exchange
-from trimtab.facts import TokenCount
+from trimtab.facts import Fact, Scale, TokenCount
 from trimtab.models import Target
 from trimtab.runtime import Runtime
 from trimtab.store import MemoryStore
@@ -74,10 +74,13 @@ class Case:
         self.runtime = Runtime(config, store=MemoryStore(self.clock), clock=self.clock)
         self.runtime.forwarder = self.script  # type: ignore[assignment]
 
-    async def count(self, fact: TokenCount | None = None, dialect: str = "messages", upstream: str = "text") -> int:
-        exchange = self.exchange(dialect)
-        if fact is not None:
-            exchange.put(fact)
+    async def count(
+        self, fact: TokenCount | None = None, dialect: str = "messages", upstream: str = "text", *more: Fact
+    ) -> int:
+        self.asked = exchange = self.exchange(dialect)
+        for put in (fact, *more):
+            if put is not None:
+                exchange.put(put)
         models = self.runtime.config.models
         return await count(self.runtime, exchange, Target(models.upstreams[upstream], models.model("small")))
 
@@ -100,6 +103,23 @@ async def test_the_upstream_counts_what_would_be_sent() -> None:
     assert call.url == "http://text.test/v1/messages/count_tokens"
     assert b'"renamed"' in call.body
     assert answer.closed
+
+
+async def test_our_count_is_told_as_the_upstream_would_report_it() -> None:
+    assert await Case().count(TokenCount(total=100, ratio=1.25)) == 125
+
+
+@pytest.mark.parametrize(("fact", "true"), [(OURS, 321), (TokenCount(total=100, ratio=1.25), 125)])
+async def test_the_client_is_told_in_its_own_units(fact: TokenCount, true: int) -> None:
+    case = Case(Answer())
+    assert await case.count(fact, "messages", "text", Scale(told=2, real=1)) == 2 * true
+    assert case.asked.headers[REAL] == str(true)
+
+
+async def test_a_count_may_stay_in_true_units() -> None:
+    case = Case()
+    assert await case.count(TokenCount(total=100), "messages", "text", Scale(told=2, real=1, count=False)) == 100
+    assert case.asked.headers == {}
 
 
 async def test_it_is_not_asked_where_the_stage_says_no() -> None:

@@ -145,6 +145,15 @@ def test_the_target_is_asked_anew_only_when_conversation_or_facts_changed() -> N
     assert (case.target.model.name, len(asked)) == ("eyes", 4)
 
 
+def test_where_text_goes_does_not_depend_on_the_conversation() -> None:
+    image = {"type": "image_url", "image_url": {"url": "https://a.test/b.png"}}
+    case = StageBench().exchange({"model": "auto", "messages": [{"role": "user", "content": [image]}]})
+    case.put(TokenCount(total=9))
+    case.set_member("model", "eyes", "a test")
+    assert (case.target.model.name, case.text_target.model.name) == ("eyes", "small")
+    assert case.conversation.model == "eyes"
+
+
 def test_what_was_dropped_is_named_once() -> None:
     case = exchange()
     for name in ("b", "a", "b"):

@@ -3,7 +3,7 @@
 import msgspec
 import pytest
 
-from trimtab.facts import Credentials, Fact, TokenCount
+from trimtab.facts import Credentials, Fact, Risk, RiskLevel, Scale, TokenCount
 from trimtab.testing import StageBench
 
 
@@ -34,3 +34,19 @@ def test_third_parties_define_their_own() -> None:
 
 def test_a_key_is_not_lent_unless_somebody_says_so() -> None:
     assert msgspec.structs.asdict(Credentials(key="k")) == {"key": "k", "client": "anonymous", "lent": False}
+
+
+def test_a_calibrated_count_stands_beside_the_plain_one() -> None:
+    assert (TokenCount(total=100).calibrated, TokenCount(total=100, ratio=1.126).calibrated) == (100, 113)
+
+
+def test_levels_of_risk_compare_and_print_as_words() -> None:
+    assert [str(level) for level in sorted(RiskLevel)] == ["SAFE", "CAUTION", "WARNING", "CRITICAL", "OVERFLOW"]
+    assert f"{RiskLevel.WARNING}" == "WARNING"
+    assert Risk(level=RiskLevel.SAFE, used=60, reserve=10, limit=100).utilization == 0.7
+    assert Risk(level=RiskLevel.SAFE, used=60, reserve=10).utilization == 0.0
+
+
+def test_a_scale_rounds_and_never_loses_all() -> None:
+    scale = Scale(told=2, real=3)
+    assert [scale(tokens) for tokens in (0, 1, 2, 3, 300)] == [0, 1, 1, 2, 200]

@@ -7,11 +7,23 @@ import msgspec
 from .draft import header
 from .sections import Config, StageSpec, leaves
 
-_SHAPING: Mapping[str, frozenset[str]] = {
-    "upstream": frozenset({"dialect", "base-url", "images", "image-upstream", "thinking", "include-usage", "drop"}),
-    "model": frozenset({"upstreams", "text", "vision", "images", "thinking", "drop"}),
-}
-"""The members of a row that decide what is sent and where; keys, prices and time limits do not."""
+_SILENT = frozenset(
+    {
+        "name",
+        "auth",
+        "key",
+        "headers",
+        "connect-timeout",
+        "first-byte-timeout",
+        "silence-timeout",
+        "max-parallel",
+        "window",
+        "prices",
+        "display-name",
+        "image-tokens",
+    }
+)
+"""The members of a row that change neither bytes nor place; a new member is taken to do so until it stands here."""
 
 
 def changes(old: Config, new: Config) -> tuple[str, ...]:
@@ -72,7 +84,7 @@ def _table(kind: str, config: Config) -> dict[str, dict[str, object]]:
         name: {
             field.encode_name: getattr(row, field.name)
             for field in msgspec.structs.fields(row)
-            if field.encode_name in _SHAPING[kind]
+            if field.encode_name not in _SILENT
         }
         for name, row in rows.items()
     }

@@ -11,7 +11,7 @@ from trimtab.dialects.sse import parse
 from trimtab.errors import BadRequest, ProxyError, UpstreamError
 from trimtab.events import Event, Failed
 from trimtab.memo import MessageTable
-from trimtab.splice import Scanned, decode, scan
+from trimtab.splice import Scanned, decode
 
 Wanted = Callable[[type[Event]], bool]
 
@@ -75,7 +75,7 @@ class Dialect(ABC):
 
     def parse(self, body: bytes, table: MessageTable) -> Conversation:
         """Read a request body. Raises BadRequest, naming the place, when it cannot be understood."""
-        scanned = scan(body, self.arrays)
+        scanned = table.recent.scan(self.name, body, self.arrays, "messages")
         self._refuse_repeats(scanned)
         self._refuse_bad_text(scanned)
         head = Head(scanned)

@@ -20,16 +20,26 @@ NO_RESULT = inside("[no result]")
 class Turn:
     """What one side says: an assistant's turn, or all that stands before the next one."""
 
-    __slots__ = ("assistant", "said")
+    __slots__ = ("assistant", "prompt", "said")
 
     def __init__(self, said: list[Said], *, assistant: bool) -> None:
         self.assistant = assistant
         self.said = said
+        self.prompt: int | None = None
+        """How many of the messages came before an assistant's turn that said nothing and went; None is all."""
 
     @property
     def pieces(self) -> Iterator[Piece]:
         """All pieces in their order."""
         return (piece for said in self.said for piece in said.pieces)
+
+    @property
+    def timely(self) -> Iterator[tuple[Piece, bool]]:
+        """All pieces, each with whether it may answer a call: not behind an assistant's turn that went."""
+        for index, said in enumerate(self.said):
+            may = self.prompt is None or index < self.prompt
+            for piece in said.pieces:
+                yield piece, may
 
     def calls(self, ids: Ids) -> tuple[Call, ...]:
         """The calls, each with an id of its own."""
@@ -90,7 +100,10 @@ def _closed(found: list[Turn], last: Turn) -> Turn | None:
     """The last turn, after an assistant's that came out empty was dropped: the turns around that become one."""
     if last.assistant and not any(said.speaks for said in last.said):
         found.pop()
-        return found[-1] if found else None
+        before = found[-1] if found else None
+        if before is not None and before.prompt is None:
+            before.prompt = len(before.said)
+        return before
     return last
 
 
@@ -101,11 +114,11 @@ def answered(turn: Turn, asked: Sequence[Call]) -> Answered:
         slots.setdefault(call.said, []).append(at)
     found: list[Piece | None] = [None] * len(asked)
     rest: list[Piece] = []
-    for piece in turn.pieces:
+    for piece, timely in turn.timely:
         if piece.kind is not Kind.RESULT:
             if piece.kind is not Kind.LOST:
                 rest.append(piece)
-        elif piece.said in slots:
+        elif timely and piece.said in slots:
             waiting = slots[piece.said]
             # The last of several results counts, at the place of the first.
             found[waiting.pop(0) if len(waiting) > 1 else waiting[0]] = piece

@@ -1,0 +1,123 @@
+"""The short way of scanning gives what the long one gives."""
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fixtures import conversations, needs_recordings, turns
+from trimtab.errors import BadRequest
+from trimtab.resume import ALIKE, WORTH, Recent, resume
+from trimtab.splice import scan
+
+ARRAYS = ("messages", "tools", "system?")
+BIG = "x" * WORTH
+
+
+def body(messages: list[Any], before: dict[str, Any] | None = None, behind: dict[str, Any] | None = None) -> bytes:
+    whole = {**(before or {"model": "m"}), "messages": messages, **(behind or {})}
+    return json.dumps(whole, separators=(",", ":")).encode()
+
+
+def user(text: str) -> dict[str, str]:
+    return {"role": "user", "content": text}
+
+
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers(-99, 99) | st.text(max_size=4),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner, max_size=3),
+    max_leaves=6,
+)
+HEADS = st.dictionaries(st.sampled_from(["model", "tools", "system", "a", "b"]), VALUES, max_size=3)
+
+
+@given(
+    old=st.lists(VALUES, min_size=1, max_size=6),
+    kept=st.integers(0, 6),
+    new=st.lists(VALUES, max_size=3),
+    before=HEADS,
+    behind=HEADS,
+    indent=st.sampled_from([None, 1]),
+)
+def test_it_is_the_scan_of_the_whole_body(
+    old: list[Any], kept: int, new: list[Any], before: dict[str, Any], behind: dict[str, Any], indent: int | None
+) -> None:
+    def spelled(messages: list[Any]) -> bytes:
+        rest = {name: value for name, value in behind.items() if name not in before}
+        return json.dumps({**before, "messages": messages, **rest}, indent=indent).encode()
+
+    try:
+        earlier, whole = scan(spelled(old), ARRAYS), scan(spelled(old[:kept] + new), ARRAYS)
+    except BadRequest:
+        return
+    found = resume(spelled(old[:kept] + new), earlier, ARRAYS, "messages")
+    assert found is None or found == whole
+
+
+def test_a_longer_conversation_is_resumed() -> None:
+    first, second = [user("a"), user("b")], [user("a"), user("b"), user("c"), user("d")]
+    found = resume(body(second), scan(body(first), ARRAYS), ARRAYS, "messages")
+    assert found == scan(body(second), ARRAYS)
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        (b'{"messages":[1]}', b'{"messages":[12]}'),
+        (b'{"messages":[1,2]}', b'{"messages":[1,2e5]}'),
+        (b'{"model":"m","messages":[1]}', b'{"model":"n","messages":[1]}'),
+    ],
+)
+def test_what_only_looks_alike_is_not_taken_over(old: bytes, new: bytes) -> None:
+    found = resume(new, scan(old, ARRAYS), ARRAYS, "messages")
+    assert found is None or found == scan(new, ARRAYS)
+
+
+def test_bad_tails_are_refused_as_ever() -> None:
+    recent = Recent(1 << 20)
+    good = body([user(BIG), user("a")])
+    recent.scan("chat", good, ARRAYS, "messages")
+    for bad in (good[:-2], good[:-2] + b",}]}", good[:-1] + b',"messages":[]}', good + b"x"):
+        with pytest.raises(BadRequest) as caught:
+            recent.scan("chat", bad, ARRAYS, "messages")
+        with pytest.raises(BadRequest) as plain:
+            scan(bad, ARRAYS)
+        assert caught.value.message == plain.value.message
+
+
+def test_repeated_members_get_the_whole_view() -> None:
+    recent = Recent(1 << 20)
+    first = body([user(BIG)], {"odd": 1})
+    second = body([user(BIG), user("a")], {"odd": 1})[:-1] + b',"odd":2}'
+    recent.scan("chat", first, ARRAYS, "messages")
+    assert recent.scan("chat", second, ARRAYS, "messages") == scan(second, ARRAYS)
+    assert recent.resumed == 0
+
+
+def test_conversations_of_one_start_are_kept_apart() -> None:
+    recent = Recent(1 << 22)
+    for turn in range(4):
+        for agent in range(ALIKE):
+            sent = body([user(BIG), user(f"agent {agent}"), *(user(f"{agent} {n}") for n in range(turn))])
+            assert recent.scan("chat", sent, ARRAYS, "messages") == scan(sent, ARRAYS)
+    assert recent.resumed >= 3 * ALIKE
+
+
+def test_memory_is_bounded() -> None:
+    recent = Recent(10 * WORTH)
+    for number in range(100):
+        recent.scan("chat", body([user(f"{number} {BIG}")]), ARRAYS, "messages")
+        assert recent.bytes <= 10 * WORTH
+    assert sum(len(one.raw) for kept in recent._kept.values() for one in kept) == recent.bytes
+
+
+@needs_recordings
+@pytest.mark.parametrize("file", conversations()[4:8] or [None], ids=lambda file: file and file.name)
+def test_a_recorded_session_is_resumed_at_every_turn(file: Any) -> None:
+    recent, count = Recent(1 << 24), 0
+    for path, sent in list(turns(file, "m"))[:40]:
+        count += len(sent) >= WORTH
+        assert recent.scan(path, sent, ARRAYS, "messages") == scan(sent, ARRAYS)
+    assert recent.resumed >= count - 1
