@@ -10,6 +10,7 @@ import pytest
 
 from fixtures import conversations, needs_recordings, turns
 from trimtab.echo import EchoOptions
+from trimtab.splice import scan
 from wire.harness import Answer, Proxy, echoing, post, proxying
 
 pytestmark = pytest.mark.anyio
@@ -110,6 +111,9 @@ async def test_a_turn_with_an_image_makes_no_jump(tmp_path: Path, streams: bool)
         models = [json.loads(request.body)["model"] for request in echo.requests[::2]]
         assert models == ["glm-4.6", "glm-4.6v", "glm-4.6"]
         assert ratios == pytest.approx([EXPECTED / WINDOW] * 3, abs=0.0005)
+        # The turn with the image went elsewhere: the text turns still begin with the same bytes.
+        first, _, third = (scan(request.body, ("messages",)).items["messages"].raws for request in echo.requests[::2])
+        assert third[: len(first)] == first
 
 
 @pytest.mark.parametrize("dialect", PATHS)
