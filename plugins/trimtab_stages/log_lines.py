@@ -114,6 +114,8 @@ def error_word(error: ProxyError) -> str:
         return f"{error.cause}:{error.stage}"
     if isinstance(error, UpstreamError) and error.status is not None:
         return f"{error.cause}:{error.status}"
+    if isinstance(error, UpstreamError) and error.own:
+        return f"{error.cause} ({error.message})"
     return str(error.cause)
 
 

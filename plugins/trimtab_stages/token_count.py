@@ -22,7 +22,7 @@ from trimtab.api import (
     hookimpl,
     tokenizer,
 )
-from trimtab_stages.calibration import Calibration, Tolerance, judge
+from trimtab_stages.calibration import LEAST, Calibration, Tolerance, judge
 from trimtab_stages.image_size import Picture
 from trimtab_stages.image_tokens import tokens_of
 from trimtab_stages.token_parts import of_message, of_system, of_tools
@@ -180,7 +180,7 @@ class TokenCounter(Stage[TokenCountOptions]):
             key = self._key(exchange.target)
         except ProxyError:
             return
-        if self.options.validate:
+        if self.options.validate and usage.prompt >= LEAST:
             self._validate(exchange, count, usage.prompt)
         if not counted.guessed:
             exchange.later(partial(self._calibration.learn, key, count.total, usage.prompt))

@@ -104,7 +104,6 @@ def _features(row: Upstream) -> str:
         f"key by {row.auth}" if row.auth != "none" else "no key",
         "own key set" if row.key else "",
         "" if row.images else f"images go to {row.image_upstream or 'nobody'}",
-        f"{row.max_parallel} at a time per key" if row.max_parallel else "",
     ]
     return ", ".join(part for part in parts if part)
 

@@ -105,8 +105,11 @@ class UpstreamError(ProxyError):
         body: bytes | None = None,
         content_type: str | None = None,
         headers: Mapping[str, str] | None = None,
+        own: bool = False,
     ) -> None:
         super().__init__(message, cause=cause, headers=headers)
+        self.own = own
+        """Whether the message is in our words alone, fit for the log."""
         self.status = status
         self.body = body
         self.content_type = content_type
@@ -116,4 +119,4 @@ class UpstreamTimeout(UpstreamError):
     """The upstream did not connect, answer or go on in time."""
 
     def __init__(self, message: str) -> None:
-        super().__init__(message, cause=Cause.TIMEOUT)
+        super().__init__(message, cause=Cause.TIMEOUT, own=True)

@@ -185,8 +185,8 @@ class Exchange:
 
     def drop(self, name: str) -> None:
         """Report that something the client sent does not reach the upstream."""
-        if name not in self.dropped:
-            self.dropped.append(name)
+        if str(name) not in self.dropped:
+            self.dropped.append(str(name))
 
     def later(self, work: Callable[[], Awaitable[None]]) -> None:
         """Run `work` after the reply has gone, at lowest priority; cancelled at shutdown."""

@@ -78,6 +78,8 @@ class Upstream(Entry, frozen=True, kw_only=True):
     """Seconds to the first byte of the answer."""
     silence_timeout: float = 300.0
     """Seconds between two pieces of an answer."""
+    shipped: bool = False
+    """Whether it comes with trimtab: models without a row go to upstreams of your own first, whatever their dialect."""
     max_parallel: int | None = None
     """Parallel requests per key; None is no limit."""
 
@@ -144,10 +146,18 @@ class ModelTable:
         return self.models.get(name) or Model(name=name)
 
     def default_upstream(self, dialect: DialectName) -> Upstream:
-        """The first upstream that speaks a dialect; BadRequest when there is none."""
-        for upstream in self.upstreams.values():
+        """Where a model without a row goes: the first upstream that speaks a dialect, one's own before shipped ones.
+
+        With upstreams of one's own and none in this dialect, the first of them: a request is translated rather than
+        sent to somebody the operator did not name. BadRequest when there is none at all.
+        """
+        own = [upstream for upstream in self.upstreams.values() if not upstream.shipped]
+        candidates = own or list(self.upstreams.values())
+        for upstream in candidates:
             if upstream.dialect == dialect:
                 return upstream
+        if own:
+            return own[0]
         raise BadRequest(f"no upstream speaks {dialect}: add one to pipelines.toml", cause=Cause.NOT_FOUND)
 
     def upstream(self, model: Model, dialect: DialectName) -> Upstream:

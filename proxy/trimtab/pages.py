@@ -44,6 +44,7 @@ class Page:
         writer = Writer(send, headers.request_id(incoming.headers), show_id=self.runtime.config.serve.request_id)
         try:
             check_method(incoming, *self.methods)
+            await self.runtime.look()
             parameters = scope.get("path_params", {})
             if self.guarded:
                 await self.admit(incoming, writer.request_id, parameters.get("pipeline", "default"))
@@ -190,6 +191,9 @@ class Unknown(Page):
         self._known = [path for path in known if "{" not in path]
 
     async def answer(self, incoming: Incoming, parameters: dict[str, Any]) -> tuple[str, bytes]:
+        if incoming.path.rstrip("/").endswith("/responses"):
+            told = "this version does not speak Responses: use /v1/chat/completions or /v1/messages"
+            raise BadRequest(told, cause=Cause.NOT_FOUND)
         near = get_close_matches(incoming.path, self._known, n=1, cutoff=0.4)
         remedy = f", did you mean {near[0]}?" if near else f" (known: {', '.join(self._known)})"
         raise BadRequest(f"no path {incoming.path[:200]}{remedy}", cause=Cause.NOT_FOUND)

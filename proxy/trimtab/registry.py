@@ -85,6 +85,11 @@ def compile_chain(stages: Sequence[AnyStage], place: str) -> Chain:
         for stage in stages
         for name in _unknown_hooks(stage)
     ]
+    problems += [
+        f"{place}: stage '{stage.label}': '{name}' lacks @hookimpl, so it would never be called"
+        for stage in stages
+        for name in _unmarked(stage)
+    ]
     if problems:
         raise ConfigError(*problems)
     forward = {hook: _ordered(manager, hook, place) for hook in _hooks()}
@@ -93,6 +98,16 @@ def compile_chain(stages: Sequence[AnyStage], place: str) -> Chain:
         *(forward[hook] for hook in ("start", "request", "target")),
         *(forward[hook][::-1] for hook in ("event", "done", "stop")),
     )
+
+
+def _unmarked(stage: AnyStage) -> list[str]:
+    """Hooks that a stage writes and forgets to mark, which nobody would ever call."""
+    return [
+        name
+        for name in _hooks()
+        if getattr(type(stage), name) is not getattr(Stage, name)
+        and not hasattr(getattr(type(stage), name), f"{GROUP}_impl")
+    ]
 
 
 def _unknown_hooks(stage: AnyStage) -> list[str]:

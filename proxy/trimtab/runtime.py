@@ -22,6 +22,8 @@ from trimtab.upstream import Forwarder
 
 LOOK_EVERY = 1.0
 """Seconds between two looks at pipelines.toml."""
+PATIENCE = 2.0
+"""Seconds a request waits for a changed pipelines.toml; then it runs the old chain."""
 
 
 class StageSet:
@@ -133,6 +135,7 @@ class Runtime:
         self._jobs: set[asyncio.Task[Any]] = set()
         self._turn = asyncio.Semaphore(1)
         self._reloading = asyncio.Lock()
+        self._retiring: set[StageSet] = set()
         self.current = StageSet(config, self._services(config))
 
     def _services(self, config: configuration.Config) -> Services:
@@ -155,6 +158,7 @@ class Runtime:
         try:
             await self.current.start()
         except ConfigError:
+            self.started = False
             await self.forwarder.close()
             raise
 
@@ -163,18 +167,21 @@ class Runtime:
         for job in tuple(self._jobs):
             job.cancel()
         await asyncio.gather(*self._jobs, return_exceptions=True)
-        await self.current.stop()
+        for stages in (*self._retiring, self.current):
+            await stages.stop()
         await self.forwarder.close()
 
     @contextmanager
     def lease(self, name: str) -> Iterator[Pipeline]:
         """A pipeline of the set in force, for one exchange."""
-        self.look()
         with self.current.lease(name) as pipeline:
             yield pipeline
 
-    def look(self) -> None:
-        """Start a reload when pipelines.toml changed; looks at most once a second."""
+    async def look(self) -> None:
+        """Reload when pipelines.toml changed; looks at most once a second.
+
+        The request that finds the change waits for it, up to PATIENCE seconds: the one after an edit is to see it.
+        """
         now = self.clock.monotonic()
         if now - self._looked < LOOK_EVERY or self._load is None:
             return
@@ -182,7 +189,7 @@ class Runtime:
         mtime = _mtime(self.config.path)
         if mtime != self._mtime:
             self._mtime = mtime
-            self.spawn(self.reload())
+            await asyncio.wait((self.spawn(self.reload()),), timeout=PATIENCE)
 
     async def reload(self) -> bool:
         """Read pipelines.toml again: a valid file takes over for new requests, a broken one is reported."""
@@ -207,14 +214,20 @@ class Runtime:
         old, self.current, self.config = self.current, fresh, config
         logger.info("reloaded {}", config.path)
         self.counters.add("reloads")
-        self.spawn(old.retire())
+        self._retiring.add(old)
+        self.spawn(self._retire(old))
         return True
 
-    def spawn(self, work: Any) -> None:
+    async def _retire(self, old: StageSet) -> None:
+        await old.retire()
+        self._retiring.discard(old)
+
+    def spawn(self, work: Any) -> asyncio.Task[Any]:
         """Run a coroutine in the background; cancelled at shutdown."""
-        task = asyncio.ensure_future(work)
+        task: asyncio.Task[Any] = asyncio.ensure_future(work)
         self._jobs.add(task)
         task.add_done_callback(self._jobs.discard)
+        return task
 
     async def settled(self) -> None:
         """Wait until nothing runs in the background."""

@@ -1,6 +1,7 @@
 """Runs the app in this process on hypercorn, with the defaults that agents need."""
 
 import asyncio
+import os
 import signal
 import socket
 import sys
@@ -118,7 +119,16 @@ async def _serve(
     loop = asyncio.get_running_loop()
 
     def end() -> None:
+        if runtime.draining:
+            logger.warning("stopped at once; requests under way are cut")
+            logger.complete()
+            os._exit(1)
         runtime.draining = True
+        logger.info(
+            "stopping: {} requests under way get up to {:g} s; the same signal again stops at once",
+            runtime.current.users,
+            config.serve.grace,
+        )
         stop.set()
 
     for number in (signal.SIGINT, signal.SIGTERM):

@@ -28,6 +28,7 @@ class Surface:
         writer = Writer(send, identity, show_id=serve.request_id)
         try:
             check_method(incoming, "POST")
+            await self._runtime.look()
             with self._runtime.lease(scope.get("path_params", {}).get("pipeline", "default")) as pipeline:
                 exchange = await self._read(pipeline, incoming, receive, identity)
                 await Serving(self._runtime, pipeline, exchange, self._dialect, writer).run(receive)

@@ -199,8 +199,8 @@ def _no_answer(call: Call, error: Exception) -> UpstreamError:
         reason = "it closed the connection without an answer"
     else:
         reason = type(error).__name__
-    return UpstreamError(f"upstream '{call.name}' did not answer: {reason}")
+    return UpstreamError(f"upstream '{call.name}' did not answer: {reason}", own=True)
 
 
 def _broke_off(call: Call, error: Exception) -> UpstreamError:
-    return UpstreamError(f"upstream '{call.name}' broke off its answer ({type(error).__name__})")
+    return UpstreamError(f"upstream '{call.name}' broke off its answer ({type(error).__name__})", own=True)

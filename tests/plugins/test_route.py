@@ -329,9 +329,18 @@ async def test_without_route_the_table_decides() -> None:
 
 
 @pytest.mark.anyio
-async def test_a_dialect_that_nobody_speaks_is_said() -> None:
+async def test_a_dialect_that_nobody_speaks_is_translated_for_ones_own_upstream() -> None:
     alone = ModelTable({"local": BLIND["local"]}, {})
     async with StageBench(route(), models=alone) as bench:
+        exchange = bench.exchange(body("new", "messages"), dialect="messages")
+        await bench.request(exchange)
+        assert (exchange.target.upstream.name, exchange.target.dialect) == ("local", "chat")
+
+
+@pytest.mark.anyio
+async def test_a_dialect_that_nobody_speaks_is_said() -> None:
+    shipped = ModelTable({"local": msgspec.structs.replace(BLIND["local"], shipped=True)}, {})
+    async with StageBench(route(), models=shipped) as bench:
         exchange = bench.exchange(body("new", "messages"), dialect="messages")
         with pytest.raises(BadRequest, match="no upstream speaks messages"):
             await bench.request(exchange)

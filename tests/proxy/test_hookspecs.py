@@ -5,6 +5,7 @@ import inspect
 import msgspec
 import pytest
 
+from trimtab.errors import ConfigError
 from trimtab.events import TextDelta
 from trimtab.hookspecs import GROUP, Hooks, Stage, StageOptions
 from trimtab.testing import StageBench
@@ -58,13 +59,13 @@ def test_a_stage_that_says_nothing_is_needed_and_sees_no_event() -> None:
 
 
 @pytest.mark.anyio
-async def test_a_method_without_the_mark_is_no_hook() -> None:
+def test_a_method_without_the_mark_is_refused() -> None:
     class Unmarked(Silent):
         async def request(self, exchange: object) -> None:
             raise AssertionError("not a hook")
 
-    async with StageBench(Unmarked(LimitOptions())) as bench:
-        assert bench.pipeline.chain.request == ()
+    with pytest.raises(ConfigError, match="'request' lacks @hookimpl, so it would never be called"):
+        StageBench(Unmarked(LimitOptions()))
 
 
 def test_an_event_passes_by_default() -> None:

@@ -73,7 +73,7 @@ def test_an_unknown_model_has_an_empty_row() -> None:
 
 
 def test_a_dialect_nobody_speaks_is_refused() -> None:
-    table = ModelTable({"one": Upstream(dialect="chat", base_url="http://h")}, {})
+    table = ModelTable({"one": Upstream(dialect="chat", base_url="http://h", shipped=True)}, {})
     assert table.resolve("x", images=False, dialect="chat").upstream.name == "one"
     with pytest.raises(BadRequest, match="no upstream speaks messages: add one"):
         table.resolve("x", images=False, dialect="messages")

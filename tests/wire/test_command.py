@@ -19,7 +19,6 @@ from wire.scripted import playing
 pytestmark = [
     pytest.mark.anyio,
     pytest.mark.skipif(sys.platform == "win32", reason="signals end and reload it"),
-    # A failed test kills its process; the transport then speaks up only when it is collected.
 ]
 
 BODY = b'{"model":"claude-x","max_tokens":9,"messages":[{"role":"user","content":"hi"}]}'
@@ -29,7 +28,7 @@ LISTENS = re.compile(r"trimtab listens on (http://127\.0\.0\.1:\d+)")
 
 async def start(folder: Path, *arguments: str, environ: Mapping[str, str] | None = None) -> Process:
     """The command in `folder`, with nothing in its environment but what is given."""
-    kept = {name: os.environ[name] for name in ("PATH", "LANG", "TMPDIR") if name in os.environ}
+    kept = {name: os.environ[name] for name in ("PATH", "LANG", "TMPDIR", "PYTHONPATH") if name in os.environ}
     return await asyncio.create_subprocess_exec(
         sys.executable, "-m", "trimtab", "serve", *arguments,
         cwd=folder, env={**kept, **(environ or {})}, stdout=PIPE, stderr=PIPE,

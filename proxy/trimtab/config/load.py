@@ -37,6 +37,11 @@ def load(path: Path | None = None, environ: Mapping[str, str] | None = None) -> 
     for name in models.upstreams:
         if draft.sources.get(("upstream", name, "max-parallel")) == draft.name:
             draft.notes.append(f"upstream.{name}.max-parallel has no effect yet: this version limits no upstream")
+    if own := [name for name in tables.get("upstream", {}) if name not in shipped["upstream"]]:
+        draft.notes.append(
+            f"models without a row go to upstream.{own[0]} or another of your own; those with a shipped row, and the "
+            "vision models behind them, still go to the shipped upstreams"
+        )
     chains = Chains(draft, tables)
     chains.read(set_outside, given)
     uses = {name: [chains.use(label) for label in labels] for name, labels in chains.pipelines.items()}

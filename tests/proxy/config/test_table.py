@@ -24,7 +24,9 @@ def test_upstreams_of_the_file_come_first(read: Loader) -> None:
     config = read('[upstream.local]\ndialect = "chat"\nbase-url = "http://localhost:8080"\nauth = "none"\n')
     assert list(config.models.upstreams) == ["local", "zai-messages", "zai-chat"]
     assert config.models.default_upstream("chat").name == "local"
-    assert config.models.default_upstream("messages").name == "zai-messages"
+    # A request in the other dialect is translated, not sent to somebody the file does not name.
+    assert config.models.default_upstream("messages").name == "local"
+    assert read().models.default_upstream("messages").name == "zai-messages"
 
 
 def test_the_environment_moves_upstreams_and_the_auto_model(read: Loader) -> None:

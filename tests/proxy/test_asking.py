@@ -1,0 +1,143 @@
+"""A stage asks a model: no stages around it, its own time, the exchange's key."""
+
+import asyncio
+import json
+from typing import Any
+
+import pytest
+
+from asgi import NOWHERE, Running, running
+from trimtab.api import Exchange, Reply, Stage, StageOptions, hookimpl
+from trimtab.conversation import Image, Text
+from trimtab.dialects.base import Prompt
+from trimtab.errors import Cause, UpstreamError, UpstreamTimeout
+from trimtab.events import Finished, StopReason, TextDelta, Usage
+from trimtab.exchange import Answer
+from wire.scripted import REPLIES, Link, Sent, playing
+
+pytestmark = pytest.mark.anyio
+
+CHAT = b'{"model":"gpt-x","messages":[{"role":"user","content":"hi"}]}'
+KEY = {"authorization": "Bearer sk-client"}
+
+
+class Asking(Stage[StageOptions]):
+    """Asks, and answers with what it heard."""
+
+    name = "asking"
+    model = "small"
+    prompt = Prompt(system="be short", content=(Text(text="what is it?"),), max_tokens=50)
+    seconds = 20.0
+    heard: Answer | UpstreamError
+
+    @hookimpl
+    async def request(self, exchange: Exchange) -> Reply | None:
+        try:
+            self.heard = await exchange.ask(self.model, self.prompt, seconds=self.seconds)
+        except UpstreamError as error:
+            self.heard = error
+        return Reply((TextDelta("done"), Finished(StopReason.END)))
+
+
+class AskingEyes(Asking):
+    name = "asking-eyes"
+    prompt = Prompt(content=(Image(media_type="image/png", data="AAAA"), Text(text="what?")), temperature=0.5)
+    model = "eyes"
+
+
+class Hasty(Asking):
+    name = "hasty"
+    seconds = 0.05
+
+
+class Careless(Asking):
+    """Lets the error pass."""
+
+    name = "careless"
+    optional = True
+
+    @hookimpl
+    async def request(self, exchange: Exchange) -> Reply | None:
+        await exchange.ask("small", self.prompt)
+        return None
+
+
+async def heard(proxy: Running, name: str = "asking") -> Any:
+    answer = await proxy.post("/v1/chat/completions", CHAT, KEY)
+    assert answer.status == 200
+    stage: Any = proxy.runtime.current.stages[name]
+    return stage.heard
+
+
+async def test_a_question_goes_in_the_models_dialect_with_the_clients_key() -> None:
+    async with playing() as upstream, running(upstream.url, Asking) as proxy:
+        assert await heard(proxy) == Answer("ok", Usage(input=3, output=1))
+        [sent] = upstream.sent
+        assert proxy.runtime.counters.snapshot()["asked"] == 1
+    assert (sent.path, sent.headers["x-api-key"]) == ("/v1/messages", "sk-client")
+    body = json.loads(sent.body)
+    assert (body["model"], body["max_tokens"], body.get("stream", False)) == ("small", 50, False)
+    assert "be short" in json.dumps(body["system"])
+    assert [message["role"] for message in body["messages"]] == ["user"]
+
+
+async def test_a_question_with_an_image_goes_to_a_model_that_sees() -> None:
+    async with playing() as upstream, running(upstream.url, AskingEyes) as proxy:
+        assert (await heard(proxy, "asking-eyes")).text == "ok"
+        [sent] = upstream.sent
+    assert (sent.path, sent.headers["authorization"]) == ("/v1/chat/completions", "Bearer sk-client")
+    body = json.loads(sent.body)
+    assert (body["model"], body["temperature"]) == ("eyes", 0.5)
+    assert [part["type"] for part in body["messages"][0]["content"]] == ["image_url", "text"]
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "cause", "message"),
+    [
+        ("429 Too Many Requests", b"{}", Cause.RATE_LIMIT, "upstream 'text' answered 429"),
+        ("200 OK", b"<html>", Cause.UPSTREAM, ""),
+        ("200 OK", b'{"type":"error","error":{"type":"overloaded_error","message":"busy"}}', Cause.OVERLOADED, "busy"),
+    ],
+    ids=["refused", "no reply", "an error inside"],
+)
+async def test_what_may_come_back_instead_of_an_answer(status: str, body: bytes, cause: Cause, message: str) -> None:
+    async def fails(sent: Sent, link: Link) -> None:
+        await link.json(body, status)
+
+    async with playing(fails) as upstream, running(upstream.url, Asking) as proxy:
+        error = await heard(proxy)
+    assert isinstance(error, UpstreamError)
+    assert (error.cause, message in error.message) == (cause, True)
+
+
+async def test_no_answer_in_time_ends_the_upstream_request() -> None:
+    ended = asyncio.Event()
+
+    async def silent(sent: Sent, link: Link) -> None:
+        await link.gone()
+        ended.set()
+
+    async with playing(silent) as upstream, running(upstream.url, Hasty) as proxy:
+        error = await heard(proxy, "hasty")
+        await asyncio.wait_for(ended.wait(), 20)
+    assert isinstance(error, UpstreamTimeout)
+    assert error.message == "model 'small' gave no answer within 0.05 s"
+
+
+async def test_an_optional_stage_that_gets_no_answer_costs_its_work_only() -> None:
+    async def fails_once(sent: Sent, link: Link) -> None:
+        if sent.path.endswith("/messages"):
+            await link.json(b"{}", "500 Oh")
+        else:
+            await link.json(REPLIES["/completions"])
+
+    async with playing(fails_once) as upstream, running(upstream.url, Careless) as proxy:
+        answer = await proxy.post("/v1/chat/completions", CHAT, KEY)
+        assert answer.json["choices"][0]["message"]["content"] == "ok"
+        assert [sent.path for sent in upstream.sent] == ["/v1/messages", "/v1/chat/completions"]
+
+
+async def test_nobody_to_ask() -> None:
+    async with running(NOWHERE, Asking) as proxy:
+        error = await heard(proxy)
+    assert "did not answer" in error.message

@@ -1,0 +1,129 @@
+"""The endpoints that models are asked through, up to the pipeline."""
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from asgi import NOWHERE, Running, call, running
+from trimtab.api import Exchange, Reply, Stage, StageOptions, hookimpl
+from trimtab.config import ServeOptions
+from trimtab.events import Finished, StopReason, TextDelta
+from trimtab.surfaces import incoming_of
+
+pytestmark = pytest.mark.anyio
+
+CHAT = b'{"model":"gpt-x","messages":[{"role":"user","content":"hi"}]}'
+PATHS = ["/v1/chat/completions", "/v1/messages", "/v1/messages/count_tokens"]
+
+
+class Keeps(Stage[StageOptions]):
+    """Answers, and keeps the exchanges it saw."""
+
+    name = "keeps"
+    seen: list[Exchange]
+
+    @hookimpl
+    async def request(self, exchange: Exchange) -> Reply | None:
+        self.seen = [*getattr(self, "seen", []), exchange]
+        return Reply((TextDelta("ok"), Finished(StopReason.END)))
+
+
+def seen(proxy: Running) -> list[Exchange]:
+    stage: Any = proxy.runtime.current.stages["keeps"]
+    return list(getattr(stage, "seen", []))
+
+
+@pytest.mark.parametrize("path", PATHS)
+async def test_only_post(path: str) -> None:
+    async with running(NOWHERE, Keeps) as proxy:
+        for method in ("GET", "PUT", "DELETE"):
+            answer = await call(proxy.app, method, path, CHAT)
+            assert (answer.status, answer.headers["allow"]) == (405, "POST")
+            assert answer.message == f"{path} takes POST, not {method}"
+        assert seen(proxy) == []
+
+
+async def test_what_a_stage_sees_of_a_request() -> None:
+    async with running(NOWHERE, Keeps) as proxy:
+        await proxy.post("/v1/chat/completions?a=1", CHAT, {"X-Api-Key": "k", "x-request-id": "run-1"})
+        await proxy.post("/v1/messages/count_tokens", CHAT)
+        first, second = seen(proxy)
+    assert (first.id, first.dialect, first.operation, first.pipeline) == ("run-1", "chat", "generate", "default")
+    assert (first.incoming.method, first.incoming.path, first.incoming.query) == ("POST", "/v1/chat/completions", "a=1")
+    assert (first.incoming.headers["x-api-key"], first.incoming.peer) == ("k", "127.0.0.1")
+    assert first.conversation.render() == CHAT
+    assert (second.dialect, second.operation) == ("messages", "count")
+
+
+def test_a_scope_without_a_client() -> None:
+    incoming = incoming_of({"method": "GET", "path": "/", "headers": [(b"A", b"1"), (b"a", b"2")], "client": None})
+    assert (incoming.peer, incoming.query, incoming.headers) == ("", "", {"a": "1, 2"})
+
+
+@pytest.mark.parametrize(
+    ("body", "headers", "status", "message"),
+    [
+        (b"{", {}, 400, "not valid JSON"),
+        (CHAT, {"content-encoding": "gzip"}, 400, "the body is packed (gzip)"),
+        (CHAT, {"content-encoding": "Identity"}, 200, ""),
+        (CHAT, {"content-length": "9" * 30}, 413, "larger than 1 MB"),
+        (CHAT + b" " * 1024 * 1024, {}, 413, "larger than 1 MB"),
+    ],
+    ids=["broken", "packed", "identity", "declared", "long"],
+)
+@pytest.mark.parametrize("path", PATHS[:2])
+async def test_bodies_that_are_refused(
+    path: str, body: bytes, headers: dict[str, str], status: int, message: str
+) -> None:
+    async with running(NOWHERE, Keeps, serve=ServeOptions(max_request_mb=1)) as proxy:
+        answer = await proxy.post(path, body, headers)
+        assert answer.status == status
+        if status != 200:
+            assert message in answer.message
+            assert seen(proxy) == []
+            [counter] = [name for name in proxy.runtime.counters.snapshot() if name.startswith("refused.")]
+            assert counter in ("refused.malformed", "refused.too_large")
+        assert proxy.runtime.current.users == 0
+
+
+async def test_a_client_that_leaves_inside_its_request_is_no_request(logged: list[str]) -> None:
+    sent: list[Any] = []
+
+    async def gone() -> dict[str, Any]:
+        return {"type": "http.disconnect"}
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    scope = {"type": "http", "method": "POST", "path": "/v1/messages", "query_string": b"", "headers": []}
+    async with running(NOWHERE, Keeps) as proxy:
+        async with asyncio.timeout(5):
+            await proxy.app({**scope, "root_path": ""}, gone, send)
+        assert (sent, seen(proxy), proxy.runtime.current.users) == ([], [], 0)
+    assert any("left before its request was whole" in line for line in logged)
+
+
+async def test_mended_surrogates_are_told() -> None:
+    body = CHAT.replace(b"hi", b"\\ud83d and \\ude00")
+    async with running(NOWHERE, Keeps) as proxy:
+        answer = await proxy.post("/v1/chat/completions", body)
+        assert (answer.status, answer.headers["x-trimtab-mended"]) == (200, "2")
+        assert seen(proxy)[0].notes == ["2 lone surrogates mended"]
+        assert "x-trimtab-mended" not in (await proxy.post("/v1/chat/completions", CHAT)).headers
+
+
+async def test_the_request_id_is_the_clients_or_ours_or_none() -> None:
+    async with running(NOWHERE, Keeps) as proxy:
+        assert (await proxy.post(PATHS[0], CHAT, {"x-request-id": "a b"})).headers["x-request-id"].startswith("req_")
+    async with running(NOWHERE, Keeps, serve=ServeOptions(request_id=False)) as proxy:
+        answer = await proxy.post(PATHS[0], CHAT, {"x-request-id": "mine"})
+        assert "x-request-id" not in answer.headers
+        assert seen(proxy)[0].id.startswith("req_")
+
+
+async def test_a_pipeline_that_does_not_exist() -> None:
+    async with running(NOWHERE, pipelines={"default": (Keeps,), "b": (Keeps,)}) as proxy:
+        answer = await proxy.post("/p/c/v1/messages", CHAT)
+        assert (answer.status, answer.message) == (404, "no pipeline 'c' (known: b, default)")
+        assert answer.json["type"] == "error"
