@@ -233,6 +233,8 @@ class Runtime:
         """Wait until nothing runs in the background."""
         while self._jobs:
             await asyncio.gather(*self._jobs, return_exceptions=True)
+            # Since 3.13 gathering what is done already yields to nobody, and the jobs would never be let go.
+            await asyncio.sleep(0)
 
     def later(self, work: Callable[[], Awaitable[None]]) -> None:
         """Run what a stage left for later: one at a time, behind everything that has a client waiting."""
