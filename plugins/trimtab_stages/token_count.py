@@ -12,6 +12,7 @@ from trimtab.api import (
     Exchange,
     Fact,
     Message,
+    Picture,
     ProxyError,
     Reply,
     Services,
@@ -21,10 +22,9 @@ from trimtab.api import (
     TokenCount,
     hookimpl,
     tokenizer,
+    tokens_of,
 )
 from trimtab_stages.calibration import LEAST, Calibration, Tolerance, judge
-from trimtab_stages.image_size import Picture
-from trimtab_stages.image_tokens import tokens_of
 from trimtab_stages.token_parts import of_message, of_system, of_tools
 from trimtab_stages.token_worker import Pictured, Piece, Size, TokenWorker
 

@@ -12,8 +12,21 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from trimtab.api import Block, DialectName, Document, Image, Message, Opaque, Text, Thinking, ToolResult, ToolUse
-from trimtab_stages.image_size import Picture, picture_of, size_of
+from trimtab.api import (
+    Block,
+    DialectName,
+    Document,
+    Image,
+    Message,
+    Opaque,
+    Picture,
+    Text,
+    Thinking,
+    ToolResult,
+    ToolUse,
+    picture_of,
+    size_of,
+)
 
 PAGE = 2_000
 """Tokens of a page of a PDF; Anthropic tells 1,500 to 3,000."""

@@ -5,8 +5,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
-from trimtab.api import FactTable, Tokenizer
-from trimtab_stages.image_size import Picture
+from trimtab.api import FactTable, Picture, Tokenizer
 from trimtab_stages.token_parts import Pages, Part
 
 IN_PLACE = 8_000

@@ -16,6 +16,7 @@ from trimtab.conversation import (
     ToolUse,
 )
 from trimtab.dialects.base import Prompt, Rendered
+from trimtab.epochs import Boundary, Epoch, Epochs, Owner, fingerprint
 from trimtab.errors import (
     BadRequest,
     Cause,
@@ -44,6 +45,8 @@ from trimtab.events import Opaque as OpaqueEvent
 from trimtab.exchange import Answer, Edit, Exchange, Incoming, Operation, Outcome
 from trimtab.facts import Credentials, Fact, Risk, RiskLevel, Scale, TokenCount
 from trimtab.hookspecs import Hooks, Reply, Stage, StageOptions, hookimpl, hookspec
+from trimtab.image_size import Picture, picture_of, size_of
+from trimtab.image_tokens import tokens_of
 from trimtab.memo import FactTable
 from trimtab.models import ImageRule, Model, ModelTable, Prices, Target, Upstream
 from trimtab.services import Clock, Counters, Services, Store
@@ -54,6 +57,7 @@ __all__ = [
     "BadRequest",
     "Block",
     "BlockStop",
+    "Boundary",
     "Cause",
     "Clock",
     "ConfigError",
@@ -63,6 +67,8 @@ __all__ = [
     "DialectName",
     "Document",
     "Edit",
+    "Epoch",
+    "Epochs",
     "Event",
     "Exchange",
     "Fact",
@@ -81,6 +87,8 @@ __all__ = [
     "OpaqueEvent",
     "Operation",
     "Outcome",
+    "Owner",
+    "Picture",
     "Prices",
     "Prompt",
     "ProxyError",
@@ -113,8 +121,12 @@ __all__ = [
     "UpstreamError",
     "UpstreamTimeout",
     "Usage",
+    "fingerprint",
     "hookimpl",
     "hookspec",
+    "picture_of",
     "replace",
+    "size_of",
     "tokenizer",
+    "tokens_of",
 ]

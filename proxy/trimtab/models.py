@@ -24,7 +24,7 @@ ImageRule = Literal[
     "openai-patches-nano",
     "openai-patches-o4-mini",
 ]
-"""How a model counts an image; the formulas belong to the stage that counts."""
+"""How a model counts an image; the formulas are those of image_tokens.py."""
 
 
 class Entry(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename="kebab"):

@@ -12,6 +12,7 @@ from trimtab import config as configuration
 from trimtab.asking import Asker
 from trimtab.conversation import Conversation, Head
 from trimtab.dialects import DIALECTS
+from trimtab.epochs import Epochs
 from trimtab.errors import BadRequest, Cause, ConfigError
 from trimtab.memo import FactTable, MessageTable
 from trimtab.pipeline import Pipeline
@@ -121,6 +122,7 @@ class Runtime:
         self.clock: Clock = clock or SystemClock()
         self.store = store
         self.counters = Counters()
+        self.epochs = Epochs(store, self.counters)
         self.messages = MessageTable(config.core.memo_mb * 1024 * 1024 * 3 // 4)
         self.counts: FactTable[Any] = FactTable(config.core.memo_entries)
         self.forwarder = Forwarder()
@@ -145,6 +147,7 @@ class Runtime:
             counters=self.counters,
             counts=self.counts,
             store=self.store,
+            epochs=self.epochs,
             directory=config.store.path,
             loopback=config.serve.loopback,
         )

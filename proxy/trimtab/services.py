@@ -6,6 +6,7 @@ from typing import Any, Protocol
 
 import msgspec
 
+from trimtab.epochs import Epochs
 from trimtab.memo import FactTable
 from trimtab.models import ModelTable
 
@@ -64,6 +65,8 @@ class Services(msgspec.Struct, frozen=True, kw_only=True):
     counts: FactTable[Any]
     """Token counts by digest, shared by all conversations."""
     store: Store
+    epochs: Epochs
+    """Records of edits that reach far back into a conversation."""
     directory: str = "."
     """The folder of the cache, for what a stage keeps in files of its own."""
     loopback: bool = True

@@ -16,6 +16,7 @@ import msgspec
 from trimtab import compaction
 from trimtab.conversation import DialectName
 from trimtab.dialects import DIALECTS
+from trimtab.epochs import Epochs
 from trimtab.errors import UpstreamError
 from trimtab.events import Event
 from trimtab.exchange import Answer, Exchange, Incoming, Operation
@@ -24,7 +25,7 @@ from trimtab.memo import FactTable, MessageTable
 from trimtab.models import Model, ModelTable, Upstream
 from trimtab.pipeline import Pipeline
 from trimtab.registry import AnyStage, compile_chain
-from trimtab.services import Counters, Services
+from trimtab.services import Counters, Services, Store
 from trimtab.store import MemoryStore
 
 
@@ -75,17 +76,21 @@ class StageBench:
         answers: Sequence[str] = (),
         directory: str = ".",
         loopback: bool = True,
+        store: Store | None = None,
     ) -> None:
         self.clock = clock or StillClock()
         self.asked: list[tuple[str, Any]] = []
         """(model, prompt) of each `ask`; `answers` are given in turn, then UpstreamError."""
         self._answers = list(answers)
+        counters = Counters()
+        held = store or MemoryStore(self.clock)
         self.services = Services(
             models=models or table(),
             clock=self.clock,
-            counters=Counters(),
+            counters=counters,
             counts=FactTable(10_000),
-            store=MemoryStore(self.clock),
+            store=held,
+            epochs=Epochs(held, counters),
             directory=directory,
             loopback=loopback,
         )

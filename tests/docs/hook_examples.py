@@ -5,12 +5,15 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
 from trimtab.api import (
+    Block,
     BlockStop,
     ConfigError,
+    Epoch,
     Event,
     Exchange,
     Fact,
     Finished,
+    Owner,
     Prompt,
     Refused,
     Reply,
@@ -22,6 +25,7 @@ from trimtab.api import (
     Target,
     Text,
     TextDelta,
+    fingerprint,
     hookimpl,
     replace,
 )
@@ -154,3 +158,38 @@ class Titles(Stage[StageOptions]):
         prompt = Prompt(system="Give this task a title of five words.", content=first.blocks, max_tokens=50)
         answer = await exchange.ask("glm-4.5-air", prompt, seconds=20)
         await self.store.add("title", "", first.digest, answer.text.encode())
+
+
+class Shorter(Stage[StageOptions]):
+    name = "shorter"
+    optional = True
+    shapes = True
+
+    @hookimpl
+    async def start(self, services: Services) -> None:
+        self.epochs = services.epochs
+        self.owner = Owner(self.name, fingerprint(LONGEST))
+
+    @hookimpl
+    async def request(self, exchange: Exchange) -> Reply | None:
+        boundary = self.epochs.at(exchange, self.owner, step=20_000, start=10_000)
+        if boundary is None:
+            return None
+        epoch = await self.epochs.get(exchange, boundary)
+        if epoch is None:
+            wanted = Epoch(form="cut", messages=boundary.messages, size=boundary.size)
+            epoch = await self.epochs.settle(exchange, boundary, wanted)
+        for index, message in enumerate(exchange.conversation.messages[: epoch.messages]):
+            blocks = tuple(map(shorter, message.blocks))
+            if message.role == "assistant" and blocks != message.blocks:
+                exchange.edit(index, message.with_blocks(blocks), "an old answer was shortened")
+        return None
+
+
+LONGEST = 2_000
+
+
+def shorter(block: Block) -> Block:
+    if isinstance(block, Text) and len(block.text) > LONGEST:
+        return replace(block, text=block.text[:LONGEST])
+    return block

@@ -17,6 +17,7 @@ from trimtab.api import (
     Clock,
     ConfigError,
     Counters,
+    Epochs,
     Exchange,
     FactTable,
     Hooks,
@@ -122,7 +123,7 @@ def test_every_attribute_of_a_stage_is_on_the_page() -> None:
     assert absent(set(found) - set(HOOKS), section(PAGE, "Stage")) == []
 
 
-@pytest.mark.parametrize("kind", [Services, Store, Clock, Counters, FactTable, ModelTable, Tokenizer])
+@pytest.mark.parametrize("kind", [Services, Store, Epochs, Clock, Counters, FactTable, ModelTable, Tokenizer])
 def test_every_attribute_of_the_services_is_on_the_page(kind: type) -> None:
     names = kind.__struct_fields__ if issubclass(kind, msgspec.Struct) else vars(kind)
     assert absent(names, section(PAGE, "Services")) == []
@@ -234,3 +235,23 @@ async def test_titles() -> None:
         assert bench.asked == []
         await bench.run_later(exchange)
         assert await bench.services.store.get("title", "", exchange.received.messages[0].digest) is not None
+
+
+@pytest.mark.anyio
+async def test_shorter() -> None:
+    def session(turns: int) -> dict[str, Any]:
+        said = [(role, text) for _ in range(turns) for role, text in (("user", "hi"), ("assistant", "a" * 9_000))]
+        messages = [{"role": role, "content": text} for role, text in [*said, ("user", "hi")]]
+        return {"model": "small", "messages": messages}
+
+    async with StageBench(examples.Shorter(StageOptions())) as bench:
+        lengths = []
+        for turns in (1, 3, 4, 5, 6):
+            exchange = bench.exchange(session(turns))
+            await bench.request(exchange)
+            lengths.append([len(message["content"]) for message in bench.sent(exchange)["messages"]][1::2])
+    cut, whole = examples.LONGEST, 9_000
+    assert lengths == [
+        [whole], [whole] * 3, [cut] * 2 + [whole] * 2, [cut] * 2 + [whole] * 3, [cut] * 4 + [whole] * 2,
+    ]  # fmt: skip
+    assert bench.services.counters.snapshot() == {"epochs.written": 2}

@@ -54,6 +54,7 @@ class Case:
             counters=self.bench.services.counters,
             counts=FactTable(small),
             store=self.bench.services.store,
+            epochs=self.bench.services.epochs,
         )
 
     async def begin(self, *, real: bool = False) -> "Case":

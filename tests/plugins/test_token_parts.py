@@ -6,9 +6,8 @@ from typing import Any
 
 import pytest
 
-from trimtab.api import DialectName
+from trimtab.api import DialectName, Picture
 from trimtab.testing import StageBench
-from trimtab_stages.image_size import Picture
 from trimtab_stages.token_parts import FRAMES, OFFER, PAGE, Pages, Part, of_message, of_system, of_tools
 
 DATA = base64.b64encode(b"\x89PNG\r\n\x1a\n\x00\x00\x00\rIHDR\x00\x00\x07\x80\x00\x00\x048" + b"\x00" * 5000).decode()

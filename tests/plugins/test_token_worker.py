@@ -6,8 +6,7 @@ from collections.abc import AsyncIterator, Sequence
 
 import pytest
 
-from trimtab.api import FactTable, Tokenizer
-from trimtab_stages.image_size import Picture
+from trimtab.api import FactTable, Picture, Tokenizer
 from trimtab_stages.token_parts import PAGE, Pages, Part
 from trimtab_stages.token_worker import BATCH, IN_PLACE, Pictured, Piece, Size, TokenWorker
 

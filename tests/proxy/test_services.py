@@ -2,6 +2,7 @@
 
 import pytest
 
+from trimtab.epochs import Epochs
 from trimtab.memo import FactTable
 from trimtab.services import Counters, Services, SystemClock
 from trimtab.store import MemoryStore
@@ -27,6 +28,8 @@ def test_the_systems_clock_goes_forward() -> None:
 
 def test_services_do_not_change_under_a_stage() -> None:
     clock = StillClock()
-    services = Services(models=table(), clock=clock, counters=Counters(), counts=FactTable(1), store=MemoryStore(clock))
+    store, counters = MemoryStore(clock), Counters()
+    epochs = Epochs(store, counters)
+    services = Services(models=table(), clock=clock, counters=counters, counts=FactTable(1), store=store, epochs=epochs)
     with pytest.raises(AttributeError):
         services.clock = SystemClock()  # type: ignore[misc]

@@ -6,7 +6,7 @@ from struct import pack
 import pytest
 
 from trimtab.api import Image
-from trimtab_stages.image_size import LOOK, Picture, picture_of, size_in, size_of
+from trimtab.image_size import LOOK, Picture, picture_of, size_in, size_of
 
 
 def png(width: int, height: int) -> bytes:

@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from trimtab.api import DialectName, ImageRule, Model, Target, Upstream
-from trimtab_stages.image_size import Picture
-from trimtab_stages.image_tokens import RULES, USUAL, Patches, tokens_of
+from trimtab.image_size import Picture
+from trimtab.image_tokens import RULES, USUAL, Patches, tokens_of
 
 MARKS = 2
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from struct import unpack
 from typing import NamedTuple
 
-from trimtab.api import Image
+from trimtab.conversation import Image
 
 LOOK = 65_536
 """Characters of base64 that are looked at; a JPEG may carry a preview and a colour profile before its size."""

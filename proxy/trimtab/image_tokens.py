@@ -8,8 +8,9 @@ from collections.abc import Mapping
 from math import ceil, floor, sqrt
 from typing import NamedTuple, Protocol
 
-from trimtab.api import DialectName, ImageRule, Target
-from trimtab_stages.image_size import Picture
+from trimtab.conversation import DialectName
+from trimtab.image_size import Picture
+from trimtab.models import ImageRule, Target
 
 SQUARE = 28
 """Pixels along a side of what one token sees, for GLM and Claude."""

@@ -1,0 +1,255 @@
+"""Epoch records: how edits that reach far back into a conversation stay the same from turn to turn.
+
+An edit of old messages costs the provider's cache, so it is decided rarely and then kept (design.md, promise 2). A
+conversation, as its client sent it, has boundaries: one after each `step` bytes. The first request past a boundary
+decides what holds from there on (an edit, or none) and writes that down, before anything leaves. Every later request
+finds the record by the hash of the messages before the boundary, and does the same, whatever its clock, its prices or
+its worker. Records are written once and never changed. Who loses the race obeys the winner. A store that lost its
+records costs one new decision per conversation, and no error.
+"""
+
+import hashlib
+from collections import OrderedDict
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import msgspec
+
+from trimtab.conversation import Message, ToolResult
+from trimtab.errors import BadRequest
+from trimtab.exchange import Exchange
+from trimtab.facts import Credentials
+from trimtab.measure import measure
+
+if TYPE_CHECKING:
+    from trimtab.services import Counters, Store
+
+KIND = "epoch"
+"""The kind under which the store keeps records."""
+REMEMBERED = 8192
+"""Records kept in memory, of about 300 bytes each; the rest is read from the store when it is needed."""
+
+
+class Epoch(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One record: what holds for a conversation from a boundary on."""
+
+    form: str = ""
+    """Which form the edit has, in the words of its stage; empty where the stage declined to edit."""
+    messages: int = 0
+    """The frontier: how many messages, as the client sent them, the edit reaches over. A stage that declines keeps
+    the frontier of the epoch before, if there was one."""
+    size: int = 0
+    """The frontier in bytes, as `Boundary.size` counts them."""
+    texts: tuple[str, ...] = ()
+    """Keys, in the store, of the texts that the edit uses."""
+    forced: bool = False
+    """Whether the request would not have fitted without it."""
+
+
+class Boundary(msgspec.Struct, frozen=True):
+    """A place in a conversation at which a stage decides."""
+
+    messages: int
+    """It stands before this message of `exchange.received`; a safe place to cut."""
+    size: int
+    """Bytes of the messages before it: in the shortest spelling, without cache marks, an image as the tokens of its
+    formula times four."""
+    at: int
+    """The multiple of `step` it comes from; `size` is at most this."""
+    prefix: bytes
+    """SHA-256 of the messages before it."""
+    key: bytes
+    """The key of its record."""
+    owner: "Owner"
+    """Whose boundary it is."""
+    step: int = 0
+    """Bytes from one boundary to the next; 0 where the stage chose the place itself."""
+
+
+class Owner(NamedTuple):
+    """Whose records are meant."""
+
+    stage: str
+    """The stage's name, and what of its edits is meant where it makes several."""
+    options: bytes
+    """The `fingerprint` of those options that shape bytes."""
+    forced: bool = False
+    """Whether the edit is made because the request would not fit without it: such records stand apart."""
+
+
+class Epochs:
+    """The records of all conversations; one for a process, found at `services.epochs`."""
+
+    def __init__(self, store: "Store", counters: "Counters") -> None:
+        self._store = store
+        self._counters = counters
+        self._known: OrderedDict[tuple[str, bytes], Epoch] = OrderedDict()
+
+    def at(self, exchange: Exchange, owner: Owner, *, step: int, start: int = 0) -> Boundary | None:
+        """The newest boundary of a conversation: at floor((C - start) / step) * step, snapped down to a safe place.
+
+        C is the size of what stands before the last turn of `exchange.received`, since clients still change that
+        turn. `step` and `start` are bytes. The target is `exchange.target` as it stands. None where the conversation
+        has no boundary yet, or is the client's own request to summarise. Raises ValueError for a step of less than one
+        byte.
+        """
+        if step < 1 or start < 0:
+            raise ValueError(f"an epoch needs a step of 1 byte or more and a start of 0 or more, not {step}, {start}")
+        if exchange.compaction:
+            return None
+        sizes = _Sizes(exchange)
+        return sizes.boundary(owner, (sizes.total - start) // step * step, step)
+
+    def earlier(self, exchange: Exchange, boundary: Boundary) -> Boundary | None:
+        """The boundary before one that `at` gave, None before the first: its epoch goes on where a stage declines."""
+        if not boundary.step:
+            return None
+        sizes = _Sizes(exchange)
+        for whole in range(boundary.at - boundary.step, 0, -boundary.step):
+            found = sizes.boundary(boundary.owner, whole, boundary.step)
+            if found is None or found.messages < boundary.messages:
+                return found
+        return None
+
+    def before(self, exchange: Exchange, owner: Owner, messages: int) -> Boundary | None:
+        """A boundary before the message `messages` of `exchange.received`, which the stage chose itself.
+
+        For epochs that are not counted in bytes. The stage sees to it that a later request chooses the same place, and
+        that it is safe. None for the client's own request to summarise, and for no messages.
+        """
+        if exchange.compaction or messages < 1:
+            return None
+        sizes = _Sizes(exchange)
+        return sizes.made(owner, messages, sizes.before(messages), 0)
+
+    async def get(self, exchange: Exchange, boundary: Boundary) -> Epoch | None:
+        """The record of a boundary, None where nobody decided yet; the store is asked only where memory knows none."""
+        key = _tenant(exchange), boundary.key
+        found = self._known.get(key)
+        if found is not None:
+            self._known.move_to_end(key)
+            return found
+        return self._remember(key, _read(await self._store.get(KIND, *key)))
+
+    async def settle(self, exchange: Exchange, boundary: Boundary, epoch: Epoch) -> Epoch:
+        """Write a record unless there is one, and return the one that holds: do what that one says.
+
+        To be awaited before the edit is made. A `count` operation writes nothing and gets `epoch` back.
+        """
+        if exchange.operation == "count":
+            return epoch
+        key = _tenant(exchange), boundary.key
+        value = msgspec.json.encode(epoch)
+        winner = await self._store.add(KIND, *key, value)
+        held = _read(winner)
+        if held is None:
+            # Something that is no record stands there; nobody can obey it.
+            await self._store.put(KIND, *key, value)
+            held, winner = epoch, value
+        self._count(epoch, won=winner == value)
+        self._remember(key, held)
+        return held
+
+    def _remember(self, key: tuple[str, bytes], epoch: Epoch | None) -> Epoch | None:
+        if epoch is not None:
+            self._known[key] = epoch
+            self._known.move_to_end(key)
+            if len(self._known) > REMEMBERED:
+                self._known.popitem(last=False)
+        return epoch
+
+    def _count(self, epoch: Epoch, *, won: bool) -> None:
+        if not won:
+            self._counters.add("epochs.obeyed")
+        elif epoch.forced:
+            self._counters.add("epochs.forced")
+        else:
+            self._counters.add("epochs.written" if epoch.form else "epochs.declined")
+
+
+def fingerprint(*values: Any) -> bytes:
+    """A hash of the options that shape a stage's bytes, for the key of its records. The values must fit into JSON."""
+    return hashlib.sha256(msgspec.json.encode(values, order="sorted")).digest()
+
+
+class _Sizes:
+    """Where the messages of a conversation end, in bytes; what each measures is found with it."""
+
+    def __init__(self, exchange: Exchange) -> None:
+        self._dialect = exchange.dialect
+        self._target = exchange.target
+        self._messages = exchange.received.messages
+        self._measures = [measure(message) for message in self._messages]
+        self._sizes = [found.size(self._target) if found.pictures else found.plain for found in self._measures]
+        self.total = self.before(_last_turn(self._messages))
+
+    def before(self, index: int) -> int:
+        return sum(self._sizes[:index])
+
+    def boundary(self, owner: Owner, whole: int, step: int) -> Boundary | None:
+        messages = self._snapped(whole) if whole > 0 else 0
+        return self.made(owner, messages, whole, step) if messages else None
+
+    def made(self, owner: Owner, messages: int, at: int, step: int) -> Boundary:
+        digests = b"".join(found.digest for found in self._measures[:messages])
+        prefix = hashlib.sha256(digests).digest()
+        parts = (
+            owner.stage.encode(), b"forced" if owner.forced else b"", owner.options, self._dialect.encode(),
+            self._target.upstream.name.encode(), self._target.model.name.encode(), prefix,
+        )  # fmt: skip
+        key = hashlib.sha256(b"".join(len(part).to_bytes(4, "big") + part for part in parts)).digest()
+        return Boundary(messages, self.before(messages), at, prefix, key, owner, step)
+
+    def _snapped(self, limit: int) -> int:
+        """The last safe place with at most `limit` bytes before it; 0 without one."""
+        found = passed = 0
+        for index, size in enumerate(self._sizes):
+            if passed > limit:
+                break
+            if index and _safe(self._messages, index):
+                found = index
+            passed += size
+        return found
+
+
+def _last_turn(messages: Sequence[Message]) -> int:
+    """Where what the client added behind the last message of the assistant begins."""
+    for index in range(len(messages), 0, -1):
+        if messages[index - 1].role == "assistant":
+            return index
+    return 0
+
+
+def _safe(messages: Sequence[Message], index: int) -> bool:
+    """Whether a cut before this message parts no call from its result: before the assistant, or a user's own turn."""
+    message = messages[index]
+    if message.role == "assistant":
+        return True
+    return message.role == "user" and messages[index - 1].role == "assistant" and not _answers(message)
+
+
+def _answers(message: Message) -> bool:
+    try:
+        return message.has(ToolResult)
+    except BadRequest:
+        return True
+
+
+def _tenant(exchange: Exchange) -> str:
+    """Whose record it is: a conversation of one client never meets the records of another."""
+    credentials = exchange.get(Credentials)
+    if credentials is None:
+        headers = exchange.incoming.headers
+        key = headers.get("authorization") or headers.get("x-api-key")
+    elif credentials.lent or credentials.key is None:
+        return f"client:{credentials.client}"
+    else:
+        key = credentials.key
+    return f"key:{hashlib.sha256(key.encode('utf-8', 'surrogatepass')).hexdigest()[:32]}" if key else "anonymous"
+
+
+def _read(value: bytes | None) -> Epoch | None:
+    try:
+        return None if value is None else msgspec.json.decode(value, type=Epoch)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return None
