@@ -3,12 +3,13 @@
 import hashlib
 from collections.abc import Sequence
 from functools import partial
-from typing import Literal, cast
+from typing import Literal, NamedTuple, cast
 
 from loguru import logger
 
 from trimtab.api import (
     Conversation,
+    DialectName,
     Exchange,
     Fact,
     Message,
@@ -16,20 +17,20 @@ from trimtab.api import (
     ProxyError,
     Reply,
     Services,
+    Sizer,
     Stage,
     StageOptions,
     Target,
     TokenCount,
+    framing,
     hookimpl,
+    read_request,
     tokenizer,
     tokens_of,
 )
 from trimtab_stages.calibration import LEAST, Calibration, Tolerance, judge
 from trimtab_stages.token_parts import of_message, of_system, of_tools
 from trimtab_stages.token_worker import Pictured, Piece, Size, TokenWorker
-
-OPENING = 5
-"""Tokens that open the reply; measured as the other framing was, see token_parts.py."""
 
 
 class TokenCountOptions(StageOptions, frozen=True, kw_only=True):
@@ -66,6 +67,19 @@ class TokenCountOptions(StageOptions, frozen=True, kw_only=True):
             raise ValueError("image-base, description-factor and the tolerances must be 0 or more")
 
 
+LEARN_EVERY = 16
+"""Of so many translated requests one is counted again as it left."""
+
+
+class _Measured(NamedTuple):
+    """A conversation in sizes."""
+
+    sizes: list[Size]
+    overhead: int
+    new: int
+    """Messages that nobody had counted before."""
+
+
 class Counted(Fact, frozen=True):
     """What this stage's own TokenCount is about, for the comparison at the end."""
 
@@ -93,6 +107,7 @@ class TokenCounter(Stage[TokenCountOptions]):
         self._worker = TokenWorker(tokenizer(options.encoding) if options.exact else None, services.counts, salt)
         self._calibration = Calibration(services.store)
         self._counters = services.counters
+        self._turn = 0
         self._tolerance = Tolerance(
             options.warn_accuracy, options.error_accuracy, options.tolerance_percent, options.tolerance_tokens
         )
@@ -105,28 +120,45 @@ class TokenCounter(Stage[TokenCountOptions]):
     @hookimpl
     async def request(self, exchange: Exchange) -> Reply | None:
         """Count what is new, and add up."""
-        messages, note = exchange.conversation.messages, self._note
+        measured = await self._measure(exchange.conversation)
+        self._put(exchange, measured)
+        if exchange.operation == "count":
+            exchange.put(Sizer(of=self._size))
+        if self.options.log:
+            self._tell(exchange, measured.new)
+        return None
+
+    async def _measure(self, conversation: Conversation) -> _Measured:
+        messages, note = conversation.messages, self._note
         unknown = [*dict.fromkeys([message for message in messages if note not in message.notes])]
-        around = _around(exchange.conversation)
+        around = _around(conversation)
         sizes = await self._worker.sizes([*around, *map(_piece, unknown)])
         for message, size in zip(unknown, sizes[len(around) :], strict=True):
             message.notes[note] = size
-        overhead = OPENING + sum(size for size in sizes[: len(around)] if isinstance(size, int))
-        self._put(exchange, [message.notes[note] for message in messages], overhead)
-        if self.options.log:
-            self._tell(exchange, len(unknown))
-        return None
+        opening = framing(conversation.dialect).opening
+        overhead = opening + sum(size for size in sizes[: len(around)] if isinstance(size, int))
+        return _Measured([message.notes[note] for message in messages], overhead, len(unknown))
 
-    def _put(self, exchange: Exchange, sizes: Sequence[Size], overhead: int) -> None:
-        target = exchange.target
-        counts, guessed = self._seen(sizes, target)
+    async def _size(self, leaving: Conversation, target: Target) -> int:
+        tokens, _ = await self._whole(leaving, target)
+        return round(tokens * self._calibration.ratio(self._key(target, leaving.dialect)))
+
+    async def _whole(self, leaving: Conversation, target: Target) -> tuple[int, bool]:
+        """Tokens of a conversation as it leaves, and whether an image was guessed."""
+        measured = await self._measure(leaving)
+        counts, guessed = self._seen(measured.sizes, target)
+        return sum(counts) + measured.overhead, guessed
+
+    def _put(self, exchange: Exchange, measured: _Measured) -> None:
+        target, overhead = exchange.target, measured.overhead
+        counts, guessed = self._seen(measured.sizes, target)
         count = TokenCount(
             total=sum(counts) + overhead,
             messages=counts,
             overhead=overhead,
             encoding=self.options.encoding,
             forward=self.options.forward,
-            ratio=self._calibration.ratio(self._key(target)),
+            ratio=self._calibration.ratio(self._key(target, exchange.dialect)),
         )
         exchange.put(Counted(count=count, messages=exchange.conversation.messages, guessed=guessed))
         exchange.put(count)
@@ -150,8 +182,10 @@ class TokenCounter(Stage[TokenCountOptions]):
         base = self.options.image_base
         return tokens_of(picture, target, base) if self.options.image_size else base
 
-    def _key(self, target: Target) -> str:
-        return "\n".join((target.upstream.name, target.model.name, self._note))
+    def _key(self, target: Target, dialect: DialectName) -> str:
+        """What is learned of a target holds for one form of the conversation: another counts differently."""
+        form = () if dialect == target.dialect else (dialect,)
+        return "\n".join((target.upstream.name, target.model.name, self._note, *form))
 
     def _tell(self, exchange: Exchange, new: int) -> None:
         count = exchange.need(TokenCount)
@@ -177,13 +211,24 @@ class TokenCounter(Stage[TokenCountOptions]):
             # A stage behind this one edited and did not count anew.
             return
         try:
-            key = self._key(exchange.target)
+            target = exchange.target
+            key = self._key(target, exchange.dialect)
         except ProxyError:
             return
         if self.options.validate and usage.prompt >= LEAST:
             self._validate(exchange, count, usage.prompt)
         if not counted.guessed:
             exchange.later(partial(self._calibration.learn, key, count.total, usage.prompt))
+            if target.dialect != exchange.dialect and exchange.sent is not None and self._turn % LEARN_EVERY == 0:
+                exchange.later(partial(self._learn_sent, exchange.sent, target, usage.prompt))
+            self._turn += target.dialect != exchange.dialect
+
+    async def _learn_sent(self, body: bytes, target: Target, reported: int) -> None:
+        """Learn what the target counts for a translated body, for the answers to `count` requests."""
+        leaving = read_request(body, target.dialect)
+        tokens, guessed = await self._whole(leaving, target)
+        if not guessed:
+            await self._calibration.learn(self._key(target, target.dialect), tokens, reported)
 
     def _validate(self, exchange: Exchange, count: TokenCount, reported: int) -> None:
         verdict = judge(count.calibrated, reported, self._tolerance)

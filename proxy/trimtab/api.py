@@ -43,12 +43,14 @@ from trimtab.events import (
 )
 from trimtab.events import Opaque as OpaqueEvent
 from trimtab.exchange import Answer, Edit, Exchange, Incoming, Operation, Outcome
-from trimtab.facts import Credentials, Fact, Risk, RiskLevel, Scale, TokenCount
+from trimtab.facts import Credentials, Fact, Risk, RiskLevel, Scale, Sizer, TokenCount
+from trimtab.framing import Framing, framing
 from trimtab.hookspecs import Hooks, Reply, Stage, StageOptions, hookimpl, hookspec
 from trimtab.image_size import Picture, picture_of, size_of
 from trimtab.image_tokens import tokens_of
 from trimtab.memo import FactTable
 from trimtab.models import ImageRule, Model, ModelTable, Prices, Target, Upstream
+from trimtab.reading import read_request
 from trimtab.services import Clock, Counters, Services, Store
 from trimtab.tokens import Tokenizer, tokenizer
 
@@ -75,6 +77,7 @@ __all__ = [
     "FactTable",
     "Failed",
     "Finished",
+    "Framing",
     "Head",
     "Hooks",
     "Image",
@@ -99,6 +102,7 @@ __all__ = [
     "RiskLevel",
     "Scale",
     "Services",
+    "Sizer",
     "Stage",
     "StageFailed",
     "StageOptions",
@@ -122,9 +126,11 @@ __all__ = [
     "UpstreamTimeout",
     "Usage",
     "fingerprint",
+    "framing",
     "hookimpl",
     "hookspec",
     "picture_of",
+    "read_request",
     "replace",
     "size_of",
     "tokenizer",

@@ -1,6 +1,7 @@
 """Answers a `count` request: from the upstream's own count where it has one, else from the stages' count.
 
-The answer is told in the client's units, as the usage of a reply is.
+What is counted is the body that would leave, after all edits and in the target's dialect. The answer is told in the
+client's units, as the usage of a reply is.
 """
 
 import asyncio
@@ -11,9 +12,10 @@ from loguru import logger
 
 from trimtab.errors import Cause, ProxyError, UpstreamError
 from trimtab.exchange import Exchange
-from trimtab.facts import Scale, TokenCount
+from trimtab.facts import Scale, Sizer, TokenCount
 from trimtab.models import Target
 from trimtab.outgoing import call_for
+from trimtab.reading import read_request
 
 if TYPE_CHECKING:
     from trimtab.runtime import Runtime
@@ -47,7 +49,11 @@ async def _true(runtime: "Runtime", exchange: Exchange, target: Target) -> int:
             return tokens
     if fact is None:
         raise ProxyError("no stage counts tokens: add 'token-count' to the pipeline", cause=Cause.UNSUPPORTED)
-    return fact.calibrated
+    sizer = exchange.get(Sizer)
+    if sizer is None:
+        return fact.calibrated
+    leaving = read_request(call_for(runtime, exchange, target).body, target.dialect)
+    return await sizer.of(leaving, target)
 
 
 async def _ask(runtime: "Runtime", exchange: Exchange, target: Target) -> int | None:

@@ -3,9 +3,13 @@
 A fact is put whole and never changed; a later stage puts a new one. Third parties define their own as frozen structs.
 """
 
+from collections.abc import Awaitable, Callable
 from enum import IntEnum
 
 import msgspec
+
+from trimtab.conversation import Conversation
+from trimtab.models import Target
 
 
 class Fact(msgspec.Struct, frozen=True, kw_only=True):
@@ -44,6 +48,13 @@ class TokenCount(Fact, frozen=True):
     def calibrated(self) -> int:
         """What the upstream is likely to report; the same warning holds."""
         return round(self.total * self.ratio)
+
+
+class Sizer(Fact, frozen=True):
+    """What counts a whole conversation, so that the answer to a `count` request is about the body that would leave."""
+
+    of: Callable[[Conversation, Target], Awaitable[int]]
+    """Tokens, calibrated, of a conversation in the target's dialect."""
 
 
 class RiskLevel(IntEnum):

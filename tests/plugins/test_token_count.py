@@ -9,6 +9,7 @@ from loguru import logger
 from fixtures import conversations, needs_recordings, turns
 from trimtab.api import (
     BadRequest,
+    DialectName,
     Exchange,
     FactTable,
     Model,
@@ -18,15 +19,15 @@ from trimtab.api import (
     TokenCount,
     Tokenizer,
     Usage,
+    framing,
     tokenizer,
 )
 from trimtab.testing import StageBench, table
-from trimtab_stages.token_count import OPENING, TokenCounter, TokenCountOptions
-from trimtab_stages.token_parts import FRAMES, OFFER
+from trimtab_stages.token_count import TokenCounter, TokenCountOptions
 
 pytestmark = pytest.mark.anyio
 CL = tokenizer("cl100k_base")
-FRAMING = FRAMES["chat"].message
+FRAMING, OPENING = framing("chat").message, framing("chat").opening
 
 
 class Counting(Tokenizer):
@@ -142,8 +143,9 @@ async def test_system_and_tools_are_overhead_counted_once() -> None:
     asks = chat("hello", system="be very brief", tools=tools)
     count = await case.count(asks, "messages")
     spoken = '{"name": "read", "input_schema": {"type": "object"}}'
-    around = OFFER + FRAMES["messages"].tool + len(spoken.split())
-    assert (count.overhead, count.messages) == (OPENING + 3 + around, (1 + FRAMES["messages"].message,))
+    frame = framing("messages")
+    around = frame.offer + frame.tool + len(spoken.split())
+    assert (count.overhead, count.messages) == (OPENING + 3 + around, (1 + frame.message,))
     await case.count(asks, "messages")
     assert case.words.asked == [spoken, "be very brief", "hello"]
 
@@ -171,15 +173,15 @@ def shown(dialect: str, url: str = f"data:image/png;base64,{PICTURE}") -> dict[s
 
 @pytest.mark.parametrize("dialect", ["chat", "messages"])
 @pytest.mark.parametrize("inside", [False, True])
-async def test_a_picture_is_not_counted_by_its_letters(dialect: str, inside: bool) -> None:
+async def test_a_picture_is_not_counted_by_its_letters(dialect: DialectName, inside: bool) -> None:
     image = shown(dialect)
     if inside and dialect == "messages":
         image = {"type": "tool_result", "tool_use_id": "t", "content": [image]}
     case = await words(image_base=700)
     count = await case.count(chat([{"type": "text", "text": "look here"}, image]), dialect)
-    frame = FRAMES[dialect]  # type: ignore[index]  # one of the two
-    framing = frame.message + (frame.call if "tool_use_id" in image else 0)
-    assert count.messages == (2 + 700 + framing,)
+    frame = framing(dialect)
+    around = frame.message + (frame.call if "tool_use_id" in image else 0)
+    assert count.messages == (2 + 700 + around,)
     assert case.words.asked == ["look here"]
 
 
@@ -441,7 +443,7 @@ async def test_only_an_image_whose_rule_is_known_teaches(url: str, rule: Any, si
     exchange = await case.exchange(chat(WORDS, [shown("chat", url)]))
     await ended(case, exchange, 2 * exchange.need(TokenCount).total)
     assert case.bench.services.counters.snapshot() == {"token_count.error": 1}
-    assert (case.stage._calibration.ratio(case.stage._key(exchange.target)) > 1.0) is learns
+    assert (case.stage._calibration.ratio(case.stage._key(exchange.target, "chat")) > 1.0) is learns
 
 
 HARD: list[tuple[str, bytes]] = [

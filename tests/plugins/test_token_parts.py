@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from trimtab.api import DialectName, Picture
+from trimtab.api import DialectName, Picture, framing
 from trimtab.testing import StageBench
-from trimtab_stages.token_parts import FRAMES, OFFER, PAGE, Pages, Part, of_message, of_system, of_tools
+from trimtab_stages.token_parts import PAGE, Pages, Part, of_message, of_system, of_tools
 
 DATA = base64.b64encode(b"\x89PNG\r\n\x1a\n\x00\x00\x00\rIHDR\x00\x00\x07\x80\x00\x00\x048" + b"\x00" * 5000).decode()
 
@@ -17,12 +17,12 @@ def read(*content: Any, dialect: DialectName = "messages", role: str = "user", *
     body = {"model": "m", "messages": [{"role": role, "content": [*content], **members}]}
     exchange = StageBench().exchange(json.dumps(body).encode(), dialect=dialect)
     found = [*of_message(exchange.conversation.messages[0])]
-    assert found[0] == FRAMES[dialect].message
+    assert found[0] == framing(dialect).message
     return found[1:]
 
 
 def test_texts_thoughts_calls_and_results() -> None:
-    call = FRAMES["messages"].call
+    call = framing("messages").call
     said = {"type": "text", "text": "one", "cache_control": {"type": "ephemeral"}}
     thought = {"type": "thinking", "thinking": "hm", "signature": "long-signature"}
     use = {"type": "tool_use", "id": "toolu_1", "name": "read", "input": {"path": "a"}}
@@ -33,7 +33,7 @@ def test_texts_thoughts_calls_and_results() -> None:
 
 
 def test_a_chat_turn() -> None:
-    call = FRAMES["chat"].call
+    call = framing("chat").call
     calls = [{"id": "c1", "type": "function", "function": {"name": "read", "arguments": '{"path":"a"}'}}]
     told = read(dialect="chat", role="assistant", reasoning_content="hm", tool_calls=calls)
     assert told == ["hm", call, "read", '{"path":"a"}']
@@ -108,10 +108,12 @@ def test_base64_in_an_unknown_part_is_left_out() -> None:
 
 def test_tools_are_written_as_templates_write_them() -> None:
     tools = [{"name": "a", "description": "\u8239", "cache_control": {"type": "ephemeral"}}, {"name": "b"}, 7]
-    for dialect, frame in FRAMES.items():
+    dialects: list[DialectName] = ["chat", "messages"]
+    for dialect in dialects:
+        frame = framing(dialect)
         found = [*of_tools(json.dumps(tools, separators=(",", ":")).encode(), dialect)]
         named = '{"name": "a", "description": "\u8239"}'
-        assert found == [OFFER, frame.tool, named, frame.tool, '{"name": "b"}', frame.tool, "7"]
+        assert found == [frame.offer, frame.tool, named, frame.tool, '{"name": "b"}', frame.tool, "7"]
     assert [*of_tools(b"[]", "chat")] == [*of_tools(b"null", "chat")] == []
 
 

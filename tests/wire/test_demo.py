@@ -57,7 +57,7 @@ def test_a_short_session(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_nothing_but_edits_saves(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    """Both ways are counted alike, the translated one too: without env-dedup they cost the same to the token."""
+    """Without env-dedup both ways cost the same to the token; translated, but for what frames the other form."""
 
     def unedited(folder: str, upstream: int) -> Config:
         config = configuration(folder, upstream)
@@ -67,8 +67,9 @@ def test_nothing_but_edits_saves(capsys: pytest.CaptureFixture[str], monkeypatch
     monkeypatch.setattr(show, "configuration", unedited)
     run(Namespace(turns=3, port=0))
     found = lines(capsys.readouterr().out)
-    assert [line.saved for line in found] == [0] * 6
-    assert all(line.cached[0] == line.cached[1] and line.costs[0] == line.costs[1] for line in found)
+    assert [line.saved for line in found[:3]] == [0] * 3
+    assert all(line.cached[0] == line.cached[1] and line.costs[0] == line.costs[1] for line in found[:3])
+    assert all(abs(line.saved) <= 2 * line.turn for line in found[3:])
 
 
 def test_a_port_that_is_taken(capsys: pytest.CaptureFixture[str]) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 
-from .prompt import Piece
+from .prompt import Piece, prefix
 
 
 @dataclass(frozen=True)
@@ -40,13 +40,12 @@ class PrefixCache:
     def visit(self, keys: Sequence[bytes], pieces: Sequence[Piece]) -> int:
         """Say how many tokens of this prompt are cached, and cache the rest."""
         known = next((i for i, key in enumerate(keys[1:]) if key not in self._entries), len(pieces))
-        shared = sum(piece.tokens for piece in pieces[:known])
+        shared = prefix(pieces[:known])
         if known < len(pieces):
             shared += self._shared_inside(keys[known], pieces[known])
         self._keep(keys, pieces)
         # The last token is always computed: its output starts the reply.
-        total = sum(piece.tokens for piece in pieces)
-        return min(shared, total - 1) // self._block * self._block
+        return min(shared, prefix(pieces) - 1) // self._block * self._block
 
     def _shared_inside(self, parent: bytes, piece: Piece) -> int:
         texts = (self._entries[child].text for child in self._children.get(parent, ()))

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from .faults import Fault
-from .prompt import Piece, Request
+from .prompt import Piece, Request, total
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ class Prompt:
     @property
     def tokens(self) -> int:
         """Count the prompt."""
-        return sum(piece.tokens for piece in self.pieces)
+        return total(self.pieces)
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from . import model
 from .cache import PrefixCache, chain
 from .faults import Fault
 from .nouns import Dialect, EchoOptions, Prompt, Recorded, Reply
-from .prompt import Reader, Request
+from .prompt import Reader, Request, total
 
 
 class Echo:
@@ -31,14 +31,14 @@ class Echo:
 
     def tokens(self, request: Request) -> int:
         """Count a prompt without caching it."""
-        return sum(piece.tokens for piece in self._reader.read(request))
+        return total(self._reader.read(request))
 
     def reply(self, request: Request, dialect: Dialect) -> Reply:
         """Answer a request, or refuse one that does not fit the window."""
         pieces = self._reader.read(request)
-        total, window = sum(piece.tokens for piece in pieces), self.options.window
-        if window is not None and total > window:
-            raise Fault(400, dialect.overflow(total, window), "context_length_exceeded")
+        tokens, window = total(pieces), self.options.window
+        if window is not None and tokens > window:
+            raise Fault(400, dialect.overflow(tokens, window), "context_length_exceeded")
         keys = chain(request.model, pieces)
         prompt = Prompt(request, pieces, keys[-1].hex(), self._cache.visit(keys, pieces))
         return model.reply(

@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 
 from trimtab.echo.faults import Fault
-from trimtab.echo.prompt import IMAGE_TOKENS, Piece, Reader, parse
+from trimtab.echo.prompt import IMAGE_TOKENS, Piece, Reader, parse, total
+from trimtab.framing import framing
 from trimtab.tokens import tokenizer
 
 PNG = {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": "iVBORw0KGgo" * 5_000}}
@@ -27,7 +28,11 @@ def test_tools_come_first_then_the_system_prompt_then_the_messages() -> None:
     pieces = read({"messages": [{"role": "user", "content": "hi"}], "system": "be brief", "tools": tools})
     assert [piece.text.split("\n")[0] for piece in pieces] == ["<|tool definition|>", "<|system|>", "<|user|>"]
     assert pieces[1].text == "<|system|>\nbe brief\n"
-    assert all(piece.tokens == tokenizer().count(piece.text) for piece in pieces)
+    count, frame = tokenizer().count, framing("messages")
+    spoken = json.dumps(tools[0])
+    assert [piece.tokens for piece in pieces] == [frame.tool + count(spoken), count("be brief"), frame.message + 1]
+    assert total(pieces) == frame.opening + frame.offer + sum(piece.tokens for piece in pieces)
+    assert total(pieces[1:]) == frame.opening + sum(piece.tokens for piece in pieces[1:])
 
 
 def test_a_system_message_of_chat_is_the_same_piece() -> None:
@@ -39,6 +44,16 @@ def test_a_system_message_of_chat_is_the_same_piece() -> None:
 @pytest.mark.parametrize("system", [None, "", []])
 def test_an_empty_system_prompt_is_no_piece(system: object) -> None:
     assert len(read({"system": system, "messages": [{"role": "user", "content": "x"}]})) == 1
+
+
+def test_ids_are_seen_and_not_counted() -> None:
+    def call(ident: str) -> dict[str, Any]:
+        return {"id": ident, "type": "function", "function": {"name": "look", "arguments": '{"path":"a"}'}}
+
+    short, long = (piece({"role": "assistant", "tool_calls": [call(ident)]}) for ident in ("1", "call_" + "x" * 40))
+    count, frame = tokenizer().count, framing("chat")
+    assert short.digest != long.digest
+    assert short.tokens == long.tokens == frame.message + frame.call + count("look") + count('{"path":"a"}')
 
 
 def test_a_string_is_one_block_of_text() -> None:
@@ -88,7 +103,7 @@ def test_what_a_model_would_tell_apart_differs(one: dict[str, Any], other: dict[
 
 
 def test_the_same_call_is_the_same_text_in_both_dialects() -> None:
-    function = {"name": "look", "arguments": '{"path":"a"}'}
+    function = {"name": "look", "arguments": json.dumps({"path": "a"})}
     chat = {
         "role": "assistant",
         "content": None,
