@@ -2,23 +2,22 @@
 
 import hmac
 import os
-from collections import OrderedDict, deque
+from collections import Counter
 from collections.abc import Mapping
 from functools import lru_cache
 from hashlib import sha256
 from ipaddress import IPv6Address, ip_address
-from math import ceil
 from urllib.parse import urlsplit
 
 from loguru import logger
 
 from trimtab.api import (
     Cause,
-    Clock,
     ConfigError,
     Credentials,
     Exchange,
     Incoming,
+    Rates,
     Refused,
     Reply,
     Services,
@@ -40,7 +39,6 @@ PROXIED = (
 )
 """Headers of a reverse proxy; behind one everybody seems to come from this machine."""
 HOW = "send it as `Authorization: Bearer ...` or `x-api-key`"
-MINUTE = 60.0
 
 
 class AuthOptions(StageOptions, frozen=True, kw_only=True):
@@ -56,10 +54,12 @@ class AuthOptions(StageOptions, frozen=True, kw_only=True):
     """Whether the server key is lent to everybody who can reach the proxy."""
     per_minute: int = 0
     """Model requests a client may make in any minute; 0 is no limit."""
+    max_streams: int = 0
+    """Model requests of a client under way at the same time; 0 is no limit."""
 
     def __post_init__(self) -> None:
-        if self.per_minute < 0:
-            raise ValueError("per-minute must be 0 (no limit) or more")
+        if min(self.per_minute, self.max_streams) < 0:
+            raise ValueError("per-minute and max-streams must be 0 (no limit) or more")
         if not all(key.strip() for key in self.client_keys):
             raise ValueError("client-keys holds an empty key: delete it")
 
@@ -67,7 +67,7 @@ class AuthOptions(StageOptions, frozen=True, kw_only=True):
         return (
             f"AuthOptions(server_key={'set' if self.server_key else 'none'}, "
             f"forward_client_key={self.forward_client_key}, client_keys={len(self.client_keys)}, "
-            f"open={self.open}, per_minute={self.per_minute})"
+            f"open={self.open}, per_minute={self.per_minute}, max_streams={self.max_streams})"
         )
 
 
@@ -86,7 +86,10 @@ class Auth(Stage[AuthOptions]):
         self._hashes = tuple(_digest(key.strip()) for key in options.client_keys)
         self._lends = server_key is not None
         self._help = f"this proxy wants one of its client keys (auth.client-keys): {HOW}"
-        self._window: Window | None = None
+        self._rates: Rates | None = None
+        self._workers = 1
+        self._under_way: Counter[str] = Counter()
+        self._places: dict[int, str] = {}
 
     @hookimpl
     async def start(self, services: Services) -> None:
@@ -100,8 +103,7 @@ class Auth(Stage[AuthOptions]):
             )
         if options.open and self._hashes:
             logger.warning("auth.open has no effect beside auth.client-keys: delete one of them")
-        if options.per_minute:
-            self._window = Window(options.per_minute, services.clock)
+        self._rates, self._workers = services.rates, services.workers
         if self._lends and not (services.loopback or self._hashes or options.open):
             self._guard(services.directory)
 
@@ -120,10 +122,38 @@ class Auth(Stage[AuthOptions]):
         keys = presented(incoming.headers)
         own = _upstream_key(incoming.headers) if self.options.forward_client_key else None
         found = self._member(keys, own) if self._hashes else self._guest(keys, own, incoming)
-        if self._window is not None and exchange.operation == "generate":
-            self._window.enter(found.client)
+        if exchange.operation == "generate":
+            self._take_place(exchange, found.client)
+            await self._count(found.client)
         exchange.put(found)
         return None
+
+    @hookimpl
+    def done(self, exchange: Exchange) -> None:
+        """Free the place of a model request."""
+        client = self._places.pop(id(exchange), None)
+        if client is not None:
+            self._under_way[client] -= 1
+            if not self._under_way[client]:
+                del self._under_way[client]
+
+    def _take_place(self, exchange: Exchange, client: str) -> None:
+        """Raise Refused (429) for a client that has as many requests under way as it may."""
+        limit = self.options.max_streams
+        if not limit or id(exchange) in self._places:
+            return
+        if self._under_way[client] >= max(1, limit // self._workers):
+            text = f"{limit} requests of this client are under way (auth.max-streams): wait until one ends"
+            raise Refused(text, cause=Cause.RATE_LIMIT, headers={"retry-after": "5"})
+        self._under_way[client] += 1
+        self._places[id(exchange)] = client
+
+    async def _count(self, client: str) -> None:
+        """Raise Refused (429), with the seconds to wait, for a client whose minute is full."""
+        limit = self.options.per_minute
+        if limit and self._rates is not None and (wait := await self._rates.enter(client, limit)):
+            text = f"rate limit: {limit} requests per minute; try again in {wait}s"
+            raise Refused(text, cause=Cause.RATE_LIMIT, headers={"retry-after": str(wait)})
 
     def _member(self, keys: list[str], own: str | None) -> Credentials:
         """With client keys set: one must be presented; it stays here."""
@@ -160,41 +190,6 @@ class Auth(Stage[AuthOptions]):
             f"this proxy lends its key to programs on its own machine only{bring}, or have auth.client-keys set there; "
             "`auth.open = true` lends it to everybody"
         )
-
-
-class Window:
-    """At most `limit` entries per client in any minute.
-
-    Ours, not that of the library `limits`: its memory storage reads the system's clock, which tests cannot hold still,
-    and runs a timer thread.
-    """
-
-    def __init__(self, limit: int, clock: Clock) -> None:
-        self.limit = limit
-        self._clock = clock
-        self._entries: OrderedDict[str, deque[float]] = OrderedDict()
-
-    def __len__(self) -> int:
-        return len(self._entries)
-
-    def enter(self, client: str) -> None:
-        """Book one request of a client. Raises Refused, with the seconds to wait, when the minute is full."""
-        now = self._clock.monotonic()
-        times = self._entries.setdefault(client, deque())
-        while times and times[0] <= now - MINUTE:
-            times.popleft()
-        if len(times) >= self.limit:
-            wait = max(1, ceil(times[0] + MINUTE - now))
-            text = f"rate limit: {self.limit} requests per minute; try again in {wait}s"
-            raise Refused(text, cause=Cause.RATE_LIMIT, headers={"retry-after": str(wait)})
-        times.append(now)
-        self._entries.move_to_end(client)
-        self._forget(now)
-
-    def _forget(self, now: float) -> None:
-        """Let go of clients that were not here for a minute; they stand first, and the newest one stays."""
-        while next(iter(self._entries.values()))[-1] <= now - MINUTE:
-            self._entries.popitem(last=False)
 
 
 def presented(headers: Mapping[str, str]) -> list[str]:

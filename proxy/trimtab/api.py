@@ -51,7 +51,7 @@ from trimtab.image_tokens import tokens_of
 from trimtab.memo import FactTable
 from trimtab.models import ImageRule, Model, ModelTable, Prices, Target, Upstream
 from trimtab.reading import read_request
-from trimtab.services import Clock, Counters, Services, Store
+from trimtab.services import Clock, Counters, Rates, Services, Store
 from trimtab.tokens import Tokenizer, tokenizer
 
 __all__ = [
@@ -95,6 +95,7 @@ __all__ = [
     "Prices",
     "Prompt",
     "ProxyError",
+    "Rates",
     "Refused",
     "Rendered",
     "Reply",

@@ -1,5 +1,6 @@
 """The edge of ASGI: reading a body within its limit, and writing an answer that may turn out to be an error."""
 
+import asyncio
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from time import perf_counter
 from typing import Any
@@ -20,10 +21,42 @@ STREAM_HEADERS = {
 }
 
 
-async def read_body(receive: Receive, limit: int, declared: str = "") -> bytes:
-    """The request's body. Raises BadRequest (413) as soon as it passes `limit` bytes, ClientGone when it breaks off."""
+PER_TIME = 8 * 1024 * 1024
+"""Bytes of a body that a time limit is for."""
+
+
+async def read_body(
+    receive: Receive,
+    limit: int,
+    declared: str = "",
+    *,
+    take: Callable[[int], None] = lambda size: None,
+    seconds: float = 0.0,
+) -> bytes:
+    """The request's body; `take` is told the size of each piece before the next is read.
+
+    Raises BadRequest (413) as soon as it passes `limit` bytes, BadRequest (408) when it does not come within `seconds`
+    (0 is no limit) and as many again for every 8 MB of it, and ClientGone when it breaks off.
+    """
     if _declares_more(declared, limit):
         raise _too_large(limit)
+    begun = asyncio.get_running_loop().time()
+    try:
+        async with asyncio.timeout(seconds or None) as guard:
+            return await _pieces(receive, limit, take, lambda size: extend(guard, begun, seconds, size))
+    except TimeoutError:
+        told = f"the body did not come within {seconds:g} s, and as many again for every 8 MB: send it faster"
+        fields = {"connection": "close"}
+        raise BadRequest(f"{told}, or raise serve.body-timeout", cause=Cause.SLOW, headers=fields) from None
+
+
+def extend(guard: asyncio.Timeout, begun: float, seconds: float, size: int) -> None:
+    """Move the end of a body's time, by its size so far."""
+    if seconds and size >= PER_TIME:
+        guard.reschedule(begun + seconds * (1 + size // PER_TIME))
+
+
+async def _pieces(receive: Receive, limit: int, take: Callable[[int], None], extend: Callable[[int], None]) -> bytes:
     chunks, size = [], 0
     while True:
         message = await receive()
@@ -33,6 +66,8 @@ async def read_body(receive: Receive, limit: int, declared: str = "") -> bytes:
         size += len(chunk)
         if size > limit:
             raise _too_large(limit)
+        take(len(chunk))
+        extend(size)
         chunks.append(chunk)
         if not message.get("more_body", False):
             return chunks[0] if len(chunks) == 1 else b"".join(chunks)

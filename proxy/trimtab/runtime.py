@@ -9,6 +9,7 @@ from typing import Any
 from loguru import logger
 
 from trimtab import config as configuration
+from trimtab.admission import MB, Door, Room
 from trimtab.asking import Asker
 from trimtab.conversation import Conversation, Head
 from trimtab.dialects import DIALECTS
@@ -16,8 +17,10 @@ from trimtab.epochs import Epochs
 from trimtab.errors import BadRequest, Cause, ConfigError
 from trimtab.memo import FactTable, MessageTable
 from trimtab.pipeline import Pipeline
+from trimtab.rates import rates
 from trimtab.registry import AnyStage, compile_chain
 from trimtab.services import Clock, Counters, Services, Store, SystemClock
+from trimtab.shape import Shapes
 from trimtab.splice import scan
 from trimtab.upstream import Forwarder
 
@@ -117,12 +120,15 @@ class Runtime:
         store: Store,
         clock: Clock | None = None,
         load: Callable[[], configuration.Config] | None = None,
+        workers: int = 1,
     ) -> None:
         self.config = config
         self.clock: Clock = clock or SystemClock()
         self.store = store
         self.counters = Counters()
         self.epochs = Epochs(store, self.counters)
+        self.workers = workers
+        self.rates = rates(config.store.url, self.clock, workers)
         self.messages = MessageTable(config.core.memo_mb * 1024 * 1024 * 3 // 4)
         self.counts: FactTable[Any] = FactTable(config.core.memo_entries)
         self.forwarder = Forwarder()
@@ -138,7 +144,15 @@ class Runtime:
         self._turn = asyncio.Semaphore(1)
         self._reloading = asyncio.Lock()
         self._retiring: set[StageSet] = set()
+        self.room = Room(config.serve.max_inflight_mb * MB)
+        self._limit(config)
         self.current = StageSet(config, self._services(config))
+
+    def _limit(self, config: configuration.Config) -> None:
+        """Take over the limits of a configuration; messages keep what was found of them under the same limits."""
+        self.door = Door(config.serve)
+        self.shapes = Shapes(config.serve)
+        self.room.limit = config.serve.max_inflight_mb * MB
 
     def _services(self, config: configuration.Config) -> Services:
         return Services(
@@ -148,6 +162,8 @@ class Runtime:
             counts=self.counts,
             store=self.store,
             epochs=self.epochs,
+            rates=self.rates,
+            workers=self.workers,
             directory=config.store.path,
             loopback=config.serve.loopback,
         )
@@ -172,6 +188,7 @@ class Runtime:
         await asyncio.gather(*self._jobs, return_exceptions=True)
         for stages in (*self._retiring, self.current):
             await stages.stop()
+        await self.rates.close()
         await self.forwarder.close()
 
     @contextmanager
@@ -215,6 +232,7 @@ class Runtime:
         for sentence in (*configuration.changes(self.config, config), *_held(self.config, config)):
             logger.warning("reload: {}", sentence)
         old, self.current, self.config = self.current, fresh, config
+        self._limit(config)
         logger.info("reloaded {}", config.path)
         self.counters.add("reloads")
         self._retiring.add(old)
@@ -254,9 +272,9 @@ class Runtime:
 
 def _held(old: configuration.Config, new: configuration.Config) -> list[str]:
     """What of a new configuration takes effect only at the next start."""
-    kept = [f"serve.{name}" for name in ("host", "port", "cors", "grace")]
+    kept = [f"serve.{name}" for name in ("host", "port", "cors", "grace", "max_header_kb", "head_timeout")]
     kept += [f"core.{name}" for name in ("memo_mb", "memo_entries")]
-    kept += [f"store.{name}" for name in ("path", "compress", "log")]
+    kept += [f"store.{name}" for name in ("path", "compress", "log", "url")]
     changed = []
     for name in kept:
         section, _, option = name.partition(".")

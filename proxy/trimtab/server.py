@@ -8,18 +8,18 @@ import sys
 from collections.abc import Callable, Coroutine
 from typing import Any
 
-from hypercorn.asyncio import run as hypercorn_run
 from hypercorn.asyncio import serve as hypercorn_serve
-from hypercorn.asyncio.tcp_server import TCPServer
-from hypercorn.config import Config as Hypercorn
 from loguru import logger
 
 from trimtab import config as configuration
 from trimtab.app import make_app
+from trimtab.config import ServeOptions
+from trimtab.connections import Settings
 from trimtab.echo import EchoOptions, echo_app
 from trimtab.errors import ConfigError
 from trimtab.runtime import Runtime
 from trimtab.store import DiskStore
+from trimtab.store_redis import RedisStore
 
 try:
     import uvloop
@@ -57,20 +57,23 @@ def listen(host: str, port: int) -> socket.socket:
     return listener
 
 
-def settings(descriptor: int, grace: float) -> Hypercorn:
+def settings(descriptor: int, grace: float, serve: ServeOptions | None = None) -> Settings:
     """Hypercorn's settings.
 
     Its own defaults would close a connection after 5 s of thought or 1,000 requests, cut streams 3 s after a stop, and
     refuse heads over 16 KB.
     """
-    config = Hypercorn()
+    serve = serve or ServeOptions()
+    config = Settings()
     config.bind = [f"fd://{descriptor}"]
     config.backlog = BACKLOG
     config.keep_alive_timeout = 300
     config.keep_alive_max_requests = 10**9
     config.graceful_timeout = grace
     config.shutdown_timeout = grace + 5
-    config.h11_max_incomplete_size = 64 * 1024
+    # Heads above the limit are told so by the app, in the client's dialect; only those far above it by the server.
+    config.h11_max_incomplete_size = 2 * serve.max_header_kb * 1024
+    config.head_timeout = serve.head_timeout
     config.include_server_header = False
     config.include_date_header = False
     config.accesslog = None
@@ -78,29 +81,23 @@ def settings(descriptor: int, grace: float) -> Hypercorn:
     return config
 
 
-class EndingServer(TCPServer):
-    """Hypercorn's connection, gone when its client is.
-
-    Hypercorn 0.18 keeps the socket of a client that closed an idle connection until the keep-alive time is over.
-    """
-
-    async def _read_data(self) -> None:
-        try:
-            await super()._read_data()
-        finally:
-            await self.idle_task.stop()
-
-
-hypercorn_run.TCPServer = EndingServer  # type: ignore[attr-defined]  # a name of the module, replaced on purpose
-
-
-async def run(app: Any, listener: socket.socket, grace: float, stop: asyncio.Event) -> None:
+async def run(
+    app: Any, listener: socket.socket, grace: float, stop: asyncio.Event, serve: ServeOptions | None = None
+) -> None:
     """Serve until `stop` is set, then give open streams `grace` seconds; takes the listener over."""
 
     async def stopped() -> None:
         await stop.wait()
 
-    await hypercorn_serve(app, settings(listener.detach(), grace), shutdown_trigger=stopped)
+    await hypercorn_serve(app, settings(listener.detach(), grace, serve), shutdown_trigger=stopped)
+
+
+def store_of(config: configuration.Config) -> DiskStore | RedisStore:
+    """The store that a configuration names."""
+    told = config.store
+    if told.url is not None:
+        return RedisStore(told.url, compress=told.compress, log=told.log)
+    return DiskStore(told.path, compress=told.compress, log=told.log)
 
 
 def serve(config: configuration.Config, load: Callable[[], configuration.Config] | None = None) -> None:
@@ -113,7 +110,7 @@ async def _serve(
     config: configuration.Config, listener: socket.socket, load: Callable[[], configuration.Config] | None
 ) -> None:
     log_to_stderr(debug=config.serve.debug)
-    store = DiskStore(config.store.path, compress=config.store.compress, log=config.store.log)
+    store = store_of(config)
     runtime = Runtime(config, store=store, load=load)
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
@@ -140,7 +137,7 @@ async def _serve(
         logger.warning(note)
     logger.info("trimtab listens on http://{}:{} ({})", *listener.getsockname()[:2], config.path)
     try:
-        await run(make_app(runtime), listener, config.serve.grace, stop)
+        await run(make_app(runtime), listener, config.serve.grace, stop, config.serve)
     finally:
         await store.close()
 

@@ -41,6 +41,13 @@ class Store(Protocol):
         """Keep a value unless there is one already, and return the one that holds."""
 
 
+class Rates(Protocol):
+    """How often each client came lately."""
+
+    async def enter(self, client: str, limit: int) -> int:
+        """Book one request of a client; 0, or the seconds to wait where it had `limit` in the last minute."""
+
+
 class Counters:
     """Counts of what happened, by name, shown by /health."""
 
@@ -67,6 +74,9 @@ class Services(msgspec.Struct, frozen=True, kw_only=True):
     store: Store
     epochs: Epochs
     """Records of edits that reach far back into a conversation."""
+    rates: Rates
+    workers: int = 1
+    """Processes that share the clients; a limit that each counts alone is divided by it."""
     directory: str = "."
     """The folder of the cache, for what a stage keeps in files of its own."""
     loopback: bool = True

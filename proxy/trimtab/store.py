@@ -180,7 +180,7 @@ class DiskStore:
 
     def _read(self, name: str) -> bytes | None:
         try:
-            return _unpack(self._cache.get(name))
+            return unpack(self._cache.get(name))
         except (ForeignValue, zlib.error) as error:
             # One bad row is no bad disk: it goes, and the rest is used.
             self._report(error)
@@ -188,10 +188,10 @@ class DiskStore:
             return None
 
     def _write(self, name: str, value: bytes, ttl: float | None) -> bool:
-        return bool(self._cache.set(name, self._pack(value), expire=ttl))
+        return bool(self._cache.set(name, pack(value, compress=self._compress), expire=ttl))
 
     def _add(self, name: str, value: bytes, ttl: float | None) -> bytes:
-        packed = self._pack(value)
+        packed = pack(value, compress=self._compress)
         for _ in range(2):
             if self._cache.add(name, packed, expire=ttl):
                 return value
@@ -206,11 +206,6 @@ class DiskStore:
         if self._cache is not None:
             self._cache.close()
             self._cache = None
-
-    def _pack(self, value: bytes) -> bytes:
-        if self._compress and len(value) >= PACKED_FROM:
-            return _ZLIB + zlib.compress(value, 1)
-        return _PLAIN + value
 
     def _report(self, error: Exception) -> None:
         if not self._told:
@@ -229,7 +224,15 @@ def _bytes(value: bytes) -> bytes:
     return value
 
 
-def _unpack(packed: bytes | None) -> bytes | None:
+def pack(value: bytes, *, compress: bool) -> bytes:
+    """A value as it is stored, behind a byte that says how."""
+    if compress and len(value) >= PACKED_FROM:
+        return _ZLIB + zlib.compress(value, 1)
+    return _PLAIN + value
+
+
+def unpack(packed: bytes | None) -> bytes | None:
+    """The value that was stored. Raises ForeignValue, zlib.error for what no store of ours wrote."""
     if packed is None:
         return None
     if not isinstance(packed, bytes):

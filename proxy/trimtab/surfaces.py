@@ -3,6 +3,7 @@
 from loguru import logger
 
 from trimtab import compaction, headers
+from trimtab.admission import MB, Seat
 from trimtab.asgi import Receive, Scope, Send, Writer, read_body
 from trimtab.dialects.base import Dialect
 from trimtab.errors import BadRequest, Cause, ProxyError
@@ -27,10 +28,12 @@ class Surface:
         identity = headers.request_id(incoming.headers) if serve.request_id else headers.request_id({})
         writer = Writer(send, identity, show_id=serve.request_id)
         try:
+            self._runtime.door.check(scope["headers"], incoming.headers.get("host"))
             check_method(incoming, "POST")
             await self._runtime.look()
-            with self._runtime.lease(scope.get("path_params", {}).get("pipeline", "default")) as pipeline:
-                exchange = await self._read(pipeline, incoming, receive, identity)
+            name = scope.get("path_params", {}).get("pipeline", "default")
+            with self._runtime.lease(name) as pipeline, self._runtime.room.seat() as seat:
+                exchange = await self._read(pipeline, incoming, receive, identity, seat)
                 await Serving(self._runtime, pipeline, exchange, self._dialect, writer).run(receive)
         except ClientGone:
             logger.info(
@@ -41,13 +44,17 @@ class Surface:
             logger.info("{} {} {}: {}", identity, incoming.method, incoming.path, error.message)
             await writer.fail(error, self._dialect)
 
-    async def _read(self, pipeline: Pipeline, incoming: Incoming, receive: Receive, identity: str) -> Exchange:
+    async def _read(
+        self, pipeline: Pipeline, incoming: Incoming, receive: Receive, identity: str, seat: Seat
+    ) -> Exchange:
         coding = incoming.headers.get("content-encoding", "identity")
         if coding.lower() != "identity":
             raise BadRequest(f"the body is packed ({coding[:40]}): send it without content-encoding")
-        limit = self._runtime.config.serve.max_request_mb * 1024 * 1024
-        body = await read_body(receive, limit, incoming.headers.get("content-length", ""))
+        serve = self._runtime.config.serve
+        declared = incoming.headers.get("content-length", "")
+        body = await read_body(receive, serve.max_request_mb * MB, declared, take=seat.take, seconds=serve.body_timeout)
         conversation = self._dialect.parse(body, self._runtime.messages)
+        self._runtime.shapes.check(conversation)
         exchange = Exchange(
             id=identity,
             operation=self._operation,

@@ -24,6 +24,7 @@ from trimtab.hookspecs import Reply
 from trimtab.memo import FactTable, MessageTable
 from trimtab.models import Model, ModelTable, Upstream
 from trimtab.pipeline import Pipeline
+from trimtab.rates import MemoryRates
 from trimtab.registry import AnyStage, compile_chain
 from trimtab.services import Counters, Services, Store
 from trimtab.store import MemoryStore
@@ -85,6 +86,7 @@ class StageBench:
         counters = Counters()
         held = store or MemoryStore(self.clock)
         self.services = Services(
+            rates=MemoryRates(self.clock),
             models=models or table(),
             clock=self.clock,
             counters=counters,

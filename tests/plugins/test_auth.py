@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from loguru import logger
 
-from trimtab.api import Cause, ConfigError, Credentials, Model, ModelTable, Refused, Upstream
+from trimtab.api import Cause, ConfigError, Credentials, Model, ModelTable, Refused, Upstream, replace
 from trimtab.testing import StageBench, StillClock
 from trimtab_stages.auth import Auth, AuthOptions, presented
 
@@ -181,7 +181,12 @@ async def test_the_key_of_an_upstream_is_not_lent_to_strangers() -> None:
 
 
 @pytest.mark.parametrize(
-    ("options", "message"), [({"per_minute": -1}, "per-minute"), ({"client_keys": ("a", " ")}, "empty key")]
+    ("options", "message"),
+    [
+        ({"per_minute": -1}, "per-minute"),
+        ({"max_streams": -1}, "max-streams"),
+        ({"client_keys": ("a", " ")}, "empty key"),
+    ],
 )
 def test_options_that_cannot_work(options: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
@@ -209,17 +214,31 @@ async def test_a_client_may_make_so_many_requests_in_any_minute() -> None:
         assert (await refusal(bench, headers=bearer(OWN))).headers == {"retry-after": "31"}
 
 
-async def test_clients_that_left_are_forgotten() -> None:
-    clock = StillClock()
-    stage = Auth(AuthOptions(per_minute=1))
-    async with StageBench(stage, models=models(), clock=clock) as bench:
-        for number in range(50):
-            await let_in(bench, headers=bearer(f"sk-{number}"))
-        assert stage._window is not None
-        assert len(stage._window) == 50
-        clock.advance(61)
-        await let_in(bench, headers=bearer("sk-new"))
-        assert len(stage._window) == 1
+async def test_workers_share_what_a_client_may() -> None:
+    stage = Auth(AuthOptions(max_streams=4))
+    bench = StageBench(stage, models=models())
+    bench.services = replace(bench.services, workers=2)
+    async with bench:
+        under_way = [bench.exchange(BODY, headers=bearer(OWN)) for _ in range(3)]
+        for exchange in under_way[:2]:
+            await bench.request(exchange)
+        with pytest.raises(Refused, match="4 requests of this client are under way"):
+            await bench.request(under_way[2])
+
+
+async def test_a_client_has_so_many_requests_under_way_and_no_more() -> None:
+    async with StageBench(Auth(AuthOptions(max_streams=2)), models=models()) as bench:
+        under_way = [bench.exchange(BODY, headers=bearer(OWN)) for _ in range(2)]
+        for exchange in under_way:
+            await bench.request(exchange)
+        error = await refusal(bench, headers=bearer(OWN))
+        assert (error.cause, error.headers) == (Cause.RATE_LIMIT, {"retry-after": "5"})
+        await let_in(bench, headers=bearer(OTHER))
+        await let_in(bench, headers=bearer(OWN), operation="count")
+        bench.done(under_way[0])
+        bench.done(under_way[0])
+        await let_in(bench, headers=bearer(OWN))
+        assert (await refusal(bench, headers=bearer(OWN))).cause is Cause.RATE_LIMIT
 
 
 # Secrets

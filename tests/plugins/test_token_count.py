@@ -50,6 +50,7 @@ class Case:
         self.words = Counting()
         self.bench = StageBench(self.stage, models=models)
         self.bench.services = Services(
+            rates=self.bench.services.rates,
             models=self.bench.services.models,
             clock=self.bench.clock,
             counters=self.bench.services.counters,

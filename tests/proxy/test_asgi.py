@@ -1,11 +1,12 @@
 """Reading a body, writing an answer."""
 
+import asyncio
 from collections.abc import MutableMapping
 from typing import Any
 
 import pytest
 
-from trimtab.asgi import Receive, Writer, read_body
+from trimtab.asgi import PER_TIME, Receive, Writer, extend, read_body
 from trimtab.dialects import DIALECTS
 from trimtab.errors import BadRequest, Cause, Refused, UpstreamError
 from trimtab.watch import ClientGone
@@ -153,3 +154,44 @@ async def test_a_header_that_cannot_be_written_is_left_out() -> None:
     await writer.whole(200, {"x-\u8239": "1", "bad name": "1", "x-good": "1"}, b"done")
     assert client.kinds == [("start", None), ("body", False)]
     assert client.head.keys() == {"x-request-id", "x-good", "content-length"}
+
+
+async def test_a_body_that_does_not_come_in_time() -> None:
+    async def never() -> MutableMapping[str, Any]:
+        await asyncio.get_running_loop().create_future()
+        return {}
+
+    with pytest.raises(BadRequest, match="did not come within 0") as caught:
+        await read_body(never, 4, seconds=0.01)
+    assert (caught.value.cause, caught.value.headers) == (Cause.SLOW, {"connection": "close"})
+
+
+async def test_a_large_body_has_more_time() -> None:
+    pieces = [b"x" * PER_TIME, b"x" * PER_TIME, b""]
+    moved: list[float] = []
+
+    class Guard:
+        def reschedule(self, when: float) -> None:
+            moved.append(when)
+
+    guard: Any = Guard()
+    size = 0
+    for piece in pieces:
+        size += len(piece)
+        extend(guard, 100.0, 5.0, size)
+        extend(guard, 100.0, 0.0, size)
+    assert moved == [110.0, 115.0, 115.0]
+
+
+async def test_each_piece_is_told_before_the_next_is_read() -> None:
+    told: list[int] = []
+    client = Client(b"ab", b"", b"cd")
+
+    def take(size: int) -> None:
+        told.append(size)
+        if size == 2 and len(told) > 1:
+            raise BadRequest("full")
+
+    with pytest.raises(BadRequest, match="full"):
+        await read_body(client.receive, 9, take=take)
+    assert told == [2, 0, 2]

@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 from hypercorn.asyncio import run as hypercorn_run
 
+from trimtab.connections import EndingServer
 from trimtab.errors import ConfigError
-from trimtab.server import EndingServer, listen, run, run_here, settings
+from trimtab.server import listen, run, run_here, settings
 
 
 def test_hypercorn_gets_defaults_that_agents_need() -> None:
@@ -16,7 +17,8 @@ def test_hypercorn_gets_defaults_that_agents_need() -> None:
     assert (config.bind, config.graceful_timeout, config.shutdown_timeout) == (["fd://7"], 60.0, 65.0)
     assert config.keep_alive_timeout >= 300
     assert config.keep_alive_max_requests > 10**6
-    assert config.h11_max_incomplete_size == 64 * 1024
+    assert config.h11_max_incomplete_size == 2 * 64 * 1024
+    assert config.head_timeout == 30
     assert (config.include_server_header, config.include_date_header) == (False, False)
     assert (config.accesslog, config.errorlog) == (None, None)
     assert hypercorn_run.TCPServer is EndingServer  # type: ignore[attr-defined]  # a name of the module

@@ -4,6 +4,7 @@ import pytest
 
 from trimtab.epochs import Epochs
 from trimtab.memo import FactTable
+from trimtab.rates import MemoryRates
 from trimtab.services import Counters, Services, SystemClock
 from trimtab.store import MemoryStore
 from trimtab.testing import StillClock, table
@@ -29,7 +30,14 @@ def test_the_systems_clock_goes_forward() -> None:
 def test_services_do_not_change_under_a_stage() -> None:
     clock = StillClock()
     store, counters = MemoryStore(clock), Counters()
-    epochs = Epochs(store, counters)
-    services = Services(models=table(), clock=clock, counters=counters, counts=FactTable(1), store=store, epochs=epochs)
+    services = Services(
+        models=table(),
+        clock=clock,
+        counters=counters,
+        counts=FactTable(1),
+        store=store,
+        epochs=Epochs(store, counters),
+        rates=MemoryRates(clock),
+    )
     with pytest.raises(AttributeError):
         services.clock = SystemClock()  # type: ignore[misc]

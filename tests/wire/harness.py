@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from trimtab.app import make_app
-from trimtab.config import load
+from trimtab.config import ServeOptions, load
 from trimtab.echo import Echo, EchoOptions, echo_app
 from trimtab.runtime import Runtime
 from trimtab.server import listen, run
@@ -24,11 +24,11 @@ PIPELINES = (
 
 
 @asynccontextmanager
-async def serving(app: Any, grace: float = 2.0) -> AsyncIterator[str]:
+async def serving(app: Any, grace: float = 2.0, serve: ServeOptions | None = None) -> AsyncIterator[str]:
     """The app on hypercorn and a free port; yields its base URL."""
     listener, stop = listen("127.0.0.1", 0), asyncio.Event()
     url = f"http://127.0.0.1:{listener.getsockname()[1]}"
-    task = asyncio.create_task(run(app, listener, grace, stop))
+    task = asyncio.create_task(run(app, listener, grace, stop, serve))
     try:
         yield url
     finally:
@@ -77,7 +77,7 @@ async def proxying(
 
     clock = StillClock()
     runtime = Runtime(read(), store=MemoryStore(clock), clock=clock, load=read)
-    async with serving(make_app(runtime)) as url:
+    async with serving(make_app(runtime), serve=runtime.config.serve) as url:
         yield Proxy(url, runtime, clock, path)
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from trimtab.errors import ConfigError
 from trimtab.registry import hint
@@ -14,6 +15,9 @@ from .environment import Override, environment, overrides
 from .needs import check_guard
 from .sections import Config, CoreOptions, ServeOptions, StoreOptions
 from .table import SECTIONS, apply, lay_tables, model_table
+
+REDIS = ("redis", "rediss", "unix")
+"""Schemes of a store for several machines."""
 
 _NAMED = ("upstream", "model", "pipeline", "stage")
 
@@ -31,8 +35,8 @@ def load(path: Path | None = None, environ: Mapping[str, str] | None = None) -> 
     serve = draft.convert(("serve",), ServeOptions)
     core = draft.convert(("core",), CoreOptions)
     store = draft.convert(("store",), StoreOptions)
-    if store is not None and store.url is not None:
-        draft.notes.append("store.url has no effect: in this version the store is the folder store.path")
+    if store is not None and store.url is not None and urlsplit(store.url).scheme not in REDIS:
+        draft.wrong(("store", "url"), f"must begin with {', '.join(f'{scheme}://' for scheme in REDIS)}")
     models = model_table(draft, shipped)
     for name in models.upstreams:
         if draft.sources.get(("upstream", name, "max-parallel")) == draft.name:

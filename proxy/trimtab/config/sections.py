@@ -27,6 +27,22 @@ class ServeOptions(Section, frozen=True, kw_only=True):
     port: Port = 5000
     max_request_mb: Count = 100
     """Larger requests are refused while they are read."""
+    max_header_kb: Count = 64
+    """Larger heads are refused."""
+    max_inflight_mb: Count = 256
+    """Bodies of all requests under way; each costs about four times its size in memory."""
+    max_nesting: Count = 200
+    """How deep a request's JSON may be nested."""
+    max_messages: Count = 100_000
+    max_images: Count = 1_000
+    max_image_mp: Count = 100
+    """Megapixels of one image, as its header says."""
+    head_timeout: Seconds = 30.0
+    """Seconds in which a request's head must come; 0 is no limit."""
+    body_timeout: Seconds = 60.0
+    """Seconds in which its body must come, and as many again for every 8 MB of it; 0 is no limit."""
+    hosts: tuple[str, ...] = ()
+    """Names under which clients reach the proxy; needed where it is bound to this machine and has another name."""
     request_id: bool = True
     """Whether `x-request-id` is taken from the client, returned and logged."""
     cors: bool = False

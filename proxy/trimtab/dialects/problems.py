@@ -27,6 +27,11 @@ PROBLEMS = {
     Cause.NOT_FOUND: Problem(404, "not_found_error", 404, "invalid_request_error", "model_not_found"),
     Cause.METHOD: Problem(405, "invalid_request_error", 405, "invalid_request_error", "method_not_allowed"),
     Cause.TOO_LARGE: Problem(413, "request_too_large", 413, "invalid_request_error", "request_too_large"),
+    Cause.HEADERS: Problem(431, "invalid_request_error", 431, "invalid_request_error", "headers_too_large"),
+    Cause.SLOW: Problem(408, "timeout_error", 408, "invalid_request_error", "request_timeout", retry=True),
+    Cause.HOST: Problem(421, "invalid_request_error", 421, "invalid_request_error", "wrong_host"),
+    # The proxy itself has no room, or is going: another moment, or another one, may serve.
+    Cause.BUSY: Problem(503, "overloaded_error", 503, "server_error", "server_overloaded", retry=True),
     Cause.OVERFLOW: Problem(400, "invalid_request_error", 400, "invalid_request_error", "context_length_exceeded"),
     Cause.RATE_LIMIT: Problem(429, "rate_limit_error", 429, "rate_limit_error", "rate_limit_exceeded", retry=True),
     # A quota comes back in hours: a client that retries at once only burns its attempts.

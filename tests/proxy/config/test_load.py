@@ -142,9 +142,11 @@ def test_switching_auth_off_with_a_server_key_stops_the_start(problems: Failing)
     assert "has no stage 'auth'" in found
 
 
-def test_a_store_for_several_machines_is_not_promised(read: Loader) -> None:
-    (note,) = read(STORE_URL="redis://:sk-secret@h/0").notes
-    assert note == "store.url has no effect: in this version the store is the folder store.path"
+def test_a_store_for_several_machines(read: Loader, problems: Failing) -> None:
+    config = read(STORE_URL="redis://:sk-secret@h/0")
+    assert (config.store.url, config.notes) == ("redis://:sk-secret@h/0", ())
+    (found,) = problems(STORE_URL="http://:sk-secret@h/0")
+    assert found == "environment STORE_URL: must begin with redis://, rediss://, unix://"
 
 
 def test_a_configuration_shows_no_key(read: Loader) -> None:

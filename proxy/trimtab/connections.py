@@ -1,0 +1,125 @@
+"""Hypercorn's connections, with ends of our own: slow and large heads get an answer, clients that left leave nothing.
+
+Hypercorn 0.18 keeps the socket of a client that closed an idle connection until the keep-alive time is over, waits as
+long for a head that comes byte by byte, and answers bad heads with an empty body.
+"""
+
+import asyncio
+import json
+from contextlib import suppress
+from typing import Any
+
+import h11
+from hypercorn import protocol
+from hypercorn.asyncio import run
+from hypercorn.asyncio.tcp_server import MAX_RECV, TCPServer
+from hypercorn.config import Config
+from hypercorn.events import Closed, RawData
+from hypercorn.protocol.h11 import H11Protocol
+
+
+class Settings(Config):
+    """Hypercorn's settings, and ours."""
+
+    head_timeout: float = 0.0
+    """Seconds in which a request's head must come; 0 is no limit."""
+
+
+WORDS = {
+    400: "this is no HTTP/1.1 request",
+    408: "the head of the request did not come in time: send it at once, or raise serve.head-timeout",
+    431: "the headers are larger than serve.max-header-kb allows: send less, or raise it",
+}
+
+
+def told(status: int) -> bytes:
+    """The body of an error that comes before a path is known: one that clients of every dialect can read."""
+    error = {"type": "invalid_request_error", "message": WORDS.get(status, WORDS[400]), "param": None, "code": None}
+    return json.dumps({"type": "error", "error": error}).encode()
+
+
+class Http(H11Protocol):
+    """Hypercorn's HTTP/1.1, with errors that say something."""
+
+    async def _send_error_response(self, status_code: int) -> None:
+        body = told(status_code)
+        fields = [
+            (b"content-type", b"application/json"),
+            (b"content-length", str(len(body)).encode()),
+            (b"connection", b"close"),
+        ]
+        await self._send_h11_event(h11.Response(status_code=status_code, headers=fields))
+        await self._send_h11_event(h11.Data(data=body))
+        await self._send_h11_event(h11.EndOfMessage())
+
+    @property
+    def waits_for_head(self) -> bool:
+        """Whether the next request has not told its whole head yet."""
+        return self.connection.our_state is h11.IDLE
+
+    @property
+    def begun(self) -> bool:
+        """Whether a part of it has come."""
+        return bool(self.connection.trailing_data[0])
+
+    async def too_slow(self) -> None:
+        """Say so to a client that began a head, and close."""
+        if self.begun:
+            await self._send_error_response(408)
+        await self.send(Closed())
+
+
+class EndingServer(TCPServer):
+    """Hypercorn's connection, gone when its client is, or when a head takes too long.
+
+    The time of a head runs from the connection's start for its first request, from the first bytes for later ones:
+    between requests an agent may think for as long as the keep-alive time.
+    """
+
+    _due: asyncio.TimerHandle | None = None
+    _ending: asyncio.Task[None] | None = None
+
+    async def _read_data(self) -> None:
+        self._watch(fresh=True)
+        try:
+            while not self.reader.at_eof():
+                try:
+                    data = await self.reader.read(MAX_RECV)
+                except OSError:
+                    break
+                await self.protocol.handle(RawData(data))
+                self._watch()
+            await self.protocol.handle(Closed())
+        finally:
+            self._rest()
+            await self.idle_task.stop()
+
+    def _watch(self, *, fresh: bool = False) -> None:
+        """Start, keep or end the time that a head has."""
+        http: Any = self.protocol.protocol
+        seconds = getattr(self.config, "head_timeout", 0.0)
+        if not seconds or not isinstance(http, Http):
+            return
+        if http.waits_for_head and (fresh or http.begun):
+            self._due = self._due or self.loop.call_later(seconds, self._late)
+        else:
+            self._rest()
+
+    def _rest(self) -> None:
+        if self._due is not None:
+            self._due.cancel()
+            self._due = None
+
+    def _late(self) -> None:
+        http: Any = self.protocol.protocol
+        if isinstance(http, Http) and http.waits_for_head:
+            self._ending = self.loop.create_task(self._end(http))
+
+    async def _end(self, http: Http) -> None:
+        with suppress(OSError):
+            await http.too_slow()
+
+
+# Names of modules, replaced on purpose: hypercorn offers no other way.
+run.TCPServer = EndingServer  # type: ignore[attr-defined]
+protocol.H11Protocol = Http  # type: ignore[attr-defined]

@@ -1,0 +1,125 @@
+"""Limits on what a request says: how many messages, how deep its JSON, how many images and how large.
+
+What was found of a message is kept with it, so that a turn costs its new messages only (promise 4).
+"""
+
+import re
+from collections import OrderedDict
+from typing import TYPE_CHECKING, NamedTuple
+
+from trimtab.conversation import Conversation, Image, Message, ToolResult
+from trimtab.errors import BadRequest, Cause
+from trimtab.image_size import size_of
+
+if TYPE_CHECKING:
+    from trimtab.config import ServeOptions
+
+_STRINGS = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"', re.DOTALL)
+_PAIR = re.compile(rb"\[\]|\{\}")
+_NO_BRACKET = bytes(byte for byte in range(256) if byte not in b"[]{}")
+_KEPT_HEADS = 256
+
+
+class Shape(NamedTuple):
+    """What of a message is limited."""
+
+    limit: int
+    """The depth it was compared with."""
+    deep: bool
+    """Whether it is nested deeper."""
+    images: int
+    pixels: int
+    """Of its largest image, as its header says."""
+
+
+class Shapes:
+    """Checks conversations against the limits; made anew with every configuration."""
+
+    def __init__(self, serve: "ServeOptions") -> None:
+        self._serve = serve
+        self._limit = serve.max_nesting
+        self._heads: OrderedDict[int, bool] = OrderedDict()
+
+    def check(self, conversation: Conversation) -> None:
+        """Raise BadRequest, naming the option, for a conversation beyond a limit."""
+        serve, messages = self._serve, conversation.messages
+        if len(messages) > serve.max_messages:
+            told = f"{len(messages)} messages, more than {serve.max_messages}: send less, or raise serve.max-messages"
+            raise BadRequest(told, cause=Cause.TOO_LARGE, param="messages")
+        images = 0
+        for index, message in enumerate(messages):
+            shape = message.notes.get("shape")
+            if shape is None or shape.limit != self._limit:
+                shape = self._shape(message)
+            if shape.deep:
+                raise self._nested(f"messages[{index}]")
+            if shape.images:
+                images += shape.images
+                self._seen(index, shape.pixels)
+        if images > serve.max_images:
+            raise BadRequest(f"{images} images, more than {serve.max_images}: send less, or raise serve.max-images")
+        if self._deep_head(conversation):
+            raise self._nested("the body")
+
+    def _shape(self, message: Message) -> Shape:
+        images, pixels = 0, 0
+        if b"image" in message.raw:
+            found = [size_of(image.data) or (0, 0) for image in _images(message)]
+            images, pixels = len(found), max((width * height for width, height in found), default=0)
+        shape = message.notes["shape"] = Shape(self._limit, deeper(message.raw, self._limit), images, pixels)
+        return shape
+
+    def _seen(self, index: int, pixels: int) -> None:
+        limit = self._serve.max_image_mp
+        if pixels > limit * 1_000_000:
+            told = (
+                f"messages[{index}] holds an image of {pixels / 1e6:.0f} megapixels, more than {limit}: send it smaller"
+            )
+            raise BadRequest(f"{told}, or raise serve.max-image-mp", cause=Cause.TOO_LARGE, param=f"messages[{index}]")
+
+    def _nested(self, place: str) -> BadRequest:
+        told = f"{place} is nested more than {self._limit} deep: send it flatter, or raise serve.max-nesting"
+        return BadRequest(told, param="messages" if place != "the body" else None)
+
+    def _deep_head(self, conversation: Conversation) -> bool:
+        """The same of what stands around the messages, looked at once for all turns that bring the same."""
+        scanned = conversation.head.scanned
+        start, end = scanned.members.get("messages", (len(scanned.raw), len(scanned.raw)))
+        around = scanned.raw[:start] + scanned.raw[end:]
+        if _brackets(around) <= self._limit:
+            return False
+        key = hash(around)
+        known = self._heads.get(key)
+        if known is None:
+            known = self._heads[key] = deeper(around, self._limit)
+            if len(self._heads) > _KEPT_HEADS:
+                self._heads.popitem(last=False)
+        return known
+
+
+def deeper(raw: bytes, limit: int) -> bool:
+    """Whether JSON text is nested more than `limit` deep."""
+    if _brackets(raw) <= limit:
+        return False
+    left = _STRINGS.sub(b"", raw).translate(None, _NO_BRACKET)
+    for _ in range(limit):
+        # Innermost pairs go, one level each time; a round is a copy of what is left.
+        fewer = _PAIR.sub(b"", left)
+        if not fewer or fewer == left:
+            return False
+        left = fewer
+    return bool(left)
+
+
+def _brackets(raw: bytes) -> int:
+    return raw.count(b"[") + raw.count(b"{")
+
+
+def _images(message: Message) -> list[Image]:
+    """The images of a message, those in tool results too; none where it cannot be read, which others report."""
+    try:
+        blocks = message.blocks
+    except BadRequest:
+        return []
+    inner = [part for block in blocks if isinstance(block, ToolResult) for part in block.content]
+    return [block for block in (*blocks, *inner) if isinstance(block, Image)]

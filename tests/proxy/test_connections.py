@@ -1,0 +1,110 @@
+"""Hypercorn's connections with ends of our own; what needs a whole proxy is in wire/test_limits.py."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+from hypercorn import protocol
+from hypercorn.asyncio import run as hypercorn_run
+
+from trimtab.config import ServeOptions
+from trimtab.connections import EndingServer, Http, told
+from trimtab.server import listen, run
+from wire.harness import PATIENCE, connect
+
+pytestmark = pytest.mark.anyio
+GET = b"GET / HTTP/1.1\r\nhost: a\r\n"
+
+
+async def fine(scope: Any, receive: Any, send: Any) -> None:
+    """Answers everything with 204."""
+    if scope["type"] == "lifespan":
+        for word in ("startup", "shutdown"):
+            await receive()
+            await send({"type": f"lifespan.{word}.complete"})
+        return
+    await send({"type": "http.response.start", "status": 204, "headers": []})
+    await send({"type": "http.response.body", "body": b""})
+
+
+@asynccontextmanager
+async def served(**options: Any) -> AsyncIterator[str]:
+    listener, stop = listen("127.0.0.1", 0), asyncio.Event()
+    url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+    task = asyncio.create_task(run(fine, listener, 1.0, stop, ServeOptions(**options)))
+    try:
+        yield url
+    finally:
+        stop.set()
+        await task
+
+
+async def answer(url: str, *pieces: bytes) -> bytes:
+    """What comes until the server closes."""
+    reader, writer = await connect(url)
+    async with asyncio.timeout(PATIENCE):
+        for piece in pieces:
+            writer.write(piece)
+            await writer.drain()
+        found = await reader.read()
+    writer.close()
+    return found
+
+
+def test_hypercorn_uses_ours() -> None:
+    assert hypercorn_run.TCPServer is EndingServer  # type: ignore[attr-defined]
+    assert protocol.H11Protocol is Http  # type: ignore[attr-defined]
+
+
+async def test_a_head_that_does_not_end_is_told_so() -> None:
+    async with served(head_timeout=0.05) as url:
+        raw = await answer(url, GET)
+    head, _, body = raw.partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 408 ")
+    assert b"connection: close" in head.lower()
+    assert "serve.head-timeout" in json.loads(body)["error"]["message"]
+
+
+async def test_a_connection_that_says_nothing_is_closed_without_a_word() -> None:
+    async with served(head_timeout=0.05) as url:
+        assert await answer(url) == b""
+
+
+async def test_between_requests_a_client_may_think() -> None:
+    async with served(head_timeout=0.3) as url:
+        reader, writer = await connect(url)
+        for _ in range(3):
+            writer.write(GET + b"\r\n")
+            async with asyncio.timeout(PATIENCE):
+                assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 204")
+        # The time of the next head begins with its first byte.
+        writer.write(GET)
+        async with asyncio.timeout(PATIENCE):
+            assert (await reader.read()).startswith(b"HTTP/1.1 408")
+        writer.close()
+
+
+async def test_no_limit_is_no_limit() -> None:
+    async with served(head_timeout=0) as url:
+        raw = await answer(url, GET[:5], GET[5:], b"connection: close\r\n\r\n")
+        assert raw.startswith(b"HTTP/1.1 204")
+
+
+async def test_a_head_far_too_large_and_no_head_at_all() -> None:
+    async with served(max_header_kb=1) as url:
+        raw = await answer(url, GET + b"x: " + b"y" * 200_000)
+        assert raw.startswith(b"HTTP/1.1 431")
+        assert b"serve.max-header-kb" in raw
+        raw = await answer(url, b"\x16\x03\x01 no http\r\n\r\n")
+        assert raw.startswith(b"HTTP/1.1 400")
+        assert b"this is no HTTP/1.1 request" in raw
+
+
+def test_errors_before_a_path_is_known_are_read_by_every_client() -> None:
+    for status in (400, 408, 431, 501):
+        found = json.loads(told(status))
+        assert found["type"] == "error"
+        assert set(found["error"]) == {"type", "message", "param", "code"}
