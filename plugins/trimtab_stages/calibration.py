@@ -45,6 +45,16 @@ class Calibration:
         known = self._known.get(key)
         return 1.0 if known is None else known.ratio
 
+    def take(self, key: str, counted: int, reported: int) -> bool:
+        """Take in one reply at once; False where the store has to be asked or told, which is work for `learn`."""
+        if counted < LEAST:
+            return True
+        known = self._known.get(key)
+        if known is None or self._due(key, learned := known.after(reported / counted)):
+            return False
+        self._known[key] = learned
+        return True
+
     async def learn(self, key: str, counted: int, reported: int) -> None:
         """Take in one reply; runs when it has gone, one after the other."""
         if counted < LEAST:
@@ -55,9 +65,13 @@ class Calibration:
         self._known.move_to_end(key)
         while len(self._known) > KEPT:
             self._written.pop(self._known.popitem(last=False)[0], None)
-        if learned.samples == STEADY or abs(learned.ratio - self._written.get(key, 0.0)) >= WORTH:
+        if self._due(key, learned):
             self._written[key] = learned.ratio
             await self._store.put(KIND, "", key.encode(), msgspec.json.encode(learned))
+
+    def _due(self, key: str, learned: Learned) -> bool:
+        """Whether a ratio is worth a write."""
+        return learned.samples == STEADY or abs(learned.ratio - self._written.get(key, 0.0)) >= WORTH
 
     async def _read(self, key: str) -> Learned:
         raw = await self._store.get(KIND, "", key.encode())

@@ -169,7 +169,8 @@ class Log(Stage[LogOptions]):
         level = severity(line, options.slow_ms, options.error_ms)
         if logger.level(level).no < self._least:
             return
-        slow = 0 < options.slow_ms <= line.stages_ms or 0 < options.error_ms <= line.stages_ms
+        spent = line.stages_ms
+        slow = 0 < options.slow_ms <= spent or 0 < options.error_ms <= spent
         fields = fields_of(line, options.detail, timings=options.timings or slow)
         logger.bind(exchange=fields).log(level, text_of(fields))
 

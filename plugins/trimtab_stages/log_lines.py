@@ -191,7 +191,10 @@ def _changes(line: Line) -> dict[str, Any]:
 
 def text_of(fields: dict[str, Any]) -> str:
     """The fields as `name=value`; a value that is not one plain word stands quoted and escaped on this one line."""
-    return " ".join(f"{name}={_word(value)}" for name, value in fields.items())
+    return " ".join([f"{name}={value if type(value) in _NUMBERS else _word(value)}" for name, value in fields.items()])
+
+
+_NUMBERS = frozenset({int, float})
 
 
 def _word(value: Any) -> str:

@@ -13,6 +13,8 @@ from trimtab.api import Clock
 LIMIT = 64 * 1024 * 1024
 """Bytes of records that may wait."""
 MINUTE = 60.0
+GATHER = 0.05
+"""Real seconds that an idle thread lets records gather: to wake it for each costs the loop more than the put does."""
 LOOK_EVERY = 600.0
 """Real seconds after which an idle thread looks whether its chore is due."""
 
@@ -44,6 +46,7 @@ class Writer:
         self._every = every
         self._due = clock.monotonic() + every
         self._queue: SimpleQueue[tuple[Any, int] | threading.Event | None] = SimpleQueue()
+        self._hurry = threading.Event()
         self._put = 0
         self._written = 0
         self._reported = 0
@@ -71,12 +74,14 @@ class Writer:
         """Wait until all that was put so far is written; False when that took too long."""
         reached = threading.Event()
         self._queue.put(reached)
+        self._hurry.set()
         return reached.wait(seconds)
 
     def stop(self, seconds: float = 10.0) -> None:
         """Write what is left, then end the thread."""
         if self._thread is not None:
             self._queue.put(None)
+            self._hurry.set()
             self._thread.join(seconds)
             self._thread = None
 
@@ -91,10 +96,15 @@ class Writer:
         self._tick()
 
     def _next(self) -> tuple[Any, int] | threading.Event | None:
+        with suppress(Empty):
+            return self._queue.get_nowait()
         try:
-            return self._queue.get(timeout=LOOK_EVERY if self._chore is not None else None)
+            item = self._queue.get(timeout=LOOK_EVERY if self._chore is not None else None)
         except Empty:
             return threading.Event()
+        if self._hurry.wait(GATHER):
+            self._hurry.clear()
+        return item
 
     def _one(self, record: Any, size: int) -> None:
         try:

@@ -217,7 +217,7 @@ class TokenCounter(Stage[TokenCountOptions]):
             return
         if self.options.validate and usage.prompt >= LEAST:
             self._validate(exchange, count, usage.prompt)
-        if not counted.guessed:
+        if not counted.guessed and not self._calibration.take(key, count.total, usage.prompt):
             exchange.later(partial(self._calibration.learn, key, count.total, usage.prompt))
             if target.dialect != exchange.dialect and exchange.sent is not None and self._turn % LEARN_EVERY == 0:
                 exchange.later(partial(self._learn_sent, exchange.sent, target, usage.prompt))

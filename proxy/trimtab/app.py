@@ -1,6 +1,6 @@
 """The Starlette application: routes and lifespan, nothing else."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from urllib.parse import urlsplit
 
@@ -16,6 +16,20 @@ from trimtab.runtime import Runtime
 from trimtab.surfaces import Surface
 
 
+class Application(Starlette):
+    """Starlette, which is asked only about what `direct` does not know by its path: it takes 50 us for a request."""
+
+    direct: Mapping[str, Surface] = {}
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request, or the lifespan."""
+        surface = self.direct.get(scope["path"]) if scope["type"] == "http" and not scope.get("root_path") else None
+        if surface is None:
+            await super().__call__(scope, receive, send)
+        else:
+            await surface(scope, receive, send)
+
+
 def make_app(runtime: Runtime) -> Starlette:
     """The ASGI app over a runtime, which it starts and stops with its lifespan."""
 
@@ -27,8 +41,15 @@ def make_app(runtime: Runtime) -> Starlette:
         finally:
             await runtime.stop()
 
-    app = Starlette(routes=routes(runtime), lifespan=lifespan, middleware=_middleware(runtime))
+    middleware = _middleware(runtime)
+    app = Application(routes=routes(runtime), lifespan=lifespan, middleware=middleware)
     app.state.runtime = runtime
+    if not middleware:
+        app.direct = {
+            route.path: route.app
+            for route in app.router.routes
+            if isinstance(route, Route) and isinstance(route.app, Surface) and "{" not in route.path
+        }
     unknown = app.router.routes[-1]
 
     async def default(scope: Scope, receive: Receive, send: Send) -> None:

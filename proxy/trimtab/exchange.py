@@ -114,6 +114,9 @@ class Exchange:
         self._resolve = resolve
         self._ask = ask
         self._target: tuple[Conversation, Target] | None = None
+        self._asking = False
+        self._asked_for: set[type[Fact]] = set()
+        """The facts that the target was found by; `Fact` stands for all of them."""
 
     @property
     def dialect(self) -> DialectName:
@@ -123,9 +126,17 @@ class Exchange:
     @property
     def target(self) -> Target:
         """Where the conversation would go as it stands; asked anew when it changed, or a fact about it."""
-        if self._target is None or self._target[0] is not self.conversation:
-            self._target = (self.conversation, self._resolve(self))
-        return self._target[1]
+        known = self._target
+        if known is not None and known[0] is self.conversation:
+            return known[1]
+        self._asking = True
+        self._asked_for.clear()
+        try:
+            target = self._resolve(self)
+        finally:
+            self._asking = False
+        self._target = (self.conversation, target)
+        return target
 
     @property
     def text_target(self) -> Target:
@@ -144,10 +155,13 @@ class Exchange:
     def put(self, fact: Fact) -> None:
         """Tell later stages and the core something; replaces a fact of the same class."""
         self._facts[type(fact)] = fact
-        self._target = None
+        if type(fact) in self._asked_for or Fact in self._asked_for:
+            self._target = None
 
     def get(self, kind: type[F]) -> F | None:
         """The fact of a class, None when nobody put one."""
+        if self._asking:
+            self._asked_for.add(kind)
         fact = self._facts.get(kind)
         return fact if isinstance(fact, kind) else None
 
@@ -203,6 +217,8 @@ class Exchange:
 
     def facts(self) -> dict[type[Fact], Fact]:
         """All facts by class, as a copy."""
+        if self._asking:
+            self._asked_for.add(Fact)
         return dict(self._facts)
 
     def snapshot(self) -> tuple[Any, ...]:

@@ -4,6 +4,7 @@ Only members inside bodies and events that clients know (an unknown type of even
 unknown members broke none of the ten agents tried). `core.extras = false` leaves replies as they come.
 """
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -123,15 +124,52 @@ def annotate(raw: bytes, added: dict[Path, Any]) -> bytes:
 
 def _annotated(raw: bytes, added: dict[Path, Any]) -> bytes:
     try:
-        value = edits.decoded(raw)
-        fitting = {
-            path: encode(member)
-            for path, member in added.items()
-            if isinstance(edits.at(value, ("message", "usage") if path[0] == "message" else ("usage",)), dict)
-        }
-        return edits.edit_frame(raw, fitting)
+        return _appended(raw, added) or _edited(raw, added)
     except (Misfit, BadRequest):
         return raw
+
+
+class _Telling(msgspec.Struct):
+    usage: msgspec.Raw = msgspec.Raw()
+
+
+_TELLING = msgspec.json.Decoder(_Telling)
+_USAGE = re.compile(rb'"usage"[ \t\r\n]*:[ \t\r\n]*')
+
+
+def _appended(raw: bytes, added: dict[Path, Any]) -> bytes:
+    """The short way: new members of an outermost `usage`, and beside it; empty where it is not as plain as that."""
+    start, end = edits.data_span(raw)
+    body = raw[start:end]
+    try:
+        usage = bytes(_TELLING.decode(body).usage)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return b""
+    at = body.find(b'"usage"')
+    key = _USAGE.match(body, at) if usage[:1] == b"{" and b'"' in usage and body[-1:] == b"}" else None
+    if key is None or not body.startswith(usage, key.end()) or body.find(b'"usage"', key.end()) >= 0:
+        return b""
+    inner = {path[1]: value for path, value in added.items() if path[0] == "usage" and len(path) == 2}
+    outer = {path[0]: value for path, value in added.items() if len(path) == 1}
+    if len(inner) + len(outer) < len(added) or any(f'"{name}"'.encode() in body for name in (*inner, *outer)):
+        return b""
+    behind = key.end() + len(usage)
+    return b"".join((raw[:start], _with(body[:behind], inner), _with(body[behind:], outer), raw[end:]))
+
+
+def _with(text: bytes, members: dict[Any, Any]) -> bytes:
+    """The end of an object that is not empty, with members behind the others."""
+    return text[:-1] + b"," + encode(members)[1:-1] + b"}" if members else text
+
+
+def _edited(raw: bytes, added: dict[Path, Any]) -> bytes:
+    value = edits.decoded(raw)
+    fitting = {
+        path: encode(member)
+        for path, member in added.items()
+        if isinstance(edits.at(value, ("message", "usage") if path[0] == "message" else ("usage",)), dict)
+    }
+    return edits.edit_frame(raw, fitting)
 
 
 def encode(value: Any) -> bytes:

@@ -2,7 +2,8 @@
 
 import re
 from collections.abc import Iterable, Mapping
-from secrets import token_hex
+from functools import lru_cache
+from random import getrandbits
 
 from trimtab.conversation import DialectName
 from trimtab.models import Upstream
@@ -48,8 +49,9 @@ def incoming(pairs: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:
 
 def request_id(headers: Mapping[str, str]) -> str:
     """The client's `x-request-id` where it is short and harmless, else a new one."""
-    given = headers.get("x-request-id", "")
-    return given if _REQUEST_ID.fullmatch(given) else f"req_{token_hex(12)}"
+    # Not secret, and the system's randomness costs a call to it.
+    given = headers.get("x-request-id")
+    return given if given and _REQUEST_ID.fullmatch(given) else f"req_{getrandbits(96):024x}"
 
 
 def to_upstream(
@@ -103,8 +105,17 @@ _NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
 
 def encode(headers: Mapping[str, str]) -> list[tuple[bytes, bytes]]:
     """Headers as ASGI wants them; what cannot stand in a value is replaced by a question mark, a bad name left out."""
-    return [
-        (name.lower().encode("latin-1"), _UNSAFE.sub("?", str(value)).encode("latin-1"))
-        for name, value in headers.items()
-        if _NAME.fullmatch(name)
-    ]
+    return [(known, _value(value)) for name, value in headers.items() if (known := _name(name))]
+
+
+@lru_cache(maxsize=1024)
+def _name(name: str) -> bytes:
+    """The bytes of a header's name, none for a bad one; there are few names."""
+    return name.lower().encode("latin-1") if _NAME.fullmatch(name) else b""
+
+
+def _value(value: str) -> bytes:
+    text = str(value)
+    if not (text.isascii() and text.isprintable()):
+        text = _UNSAFE.sub("?", text)
+    return text.encode("latin-1")

@@ -1,7 +1,7 @@
 """Runs the chain of one pipeline: in order, timed, each stage committed whole or undone whole."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from time import perf_counter
 from typing import Any
 
@@ -29,35 +29,55 @@ class Pipeline:
 
     async def request(self, exchange: Exchange) -> Reply | None:
         """Run the request hooks. Raises what a stage refuses, StageFailed when one that is not optional fails."""
+        task = asyncio.current_task()
+        pending = 0 if task is None else task.cancelling()
         for stage, call in self.chain.request:
             if exchange.operation not in stage.operations:
                 continue
             begun = perf_counter()
-            reply = await self._guarded(exchange, stage, call)
+            reply = await self._guarded(exchange, stage, call, pending)
             exchange.timings.append((stage.label, perf_counter() - begun))
             if reply is not None:
                 return reply
         return None
 
-    async def _guarded(self, exchange: Exchange, stage: Stage[Any], call: Callable[..., Any]) -> Reply | None:
+    async def _guarded(
+        self, exchange: Exchange, stage: Stage[Any], call: Callable[..., Any], pending: int
+    ) -> Reply | None:
         saved, edits = exchange.snapshot(), len(exchange.edits)
         exchange.stage = stage.label
         try:
-            reply: Reply | None = await _checked(call(exchange))
-            _check(exchange, stage, saved[0], exchange.edits[edits:])
+            reply: Reply | None = await call(exchange)
+            _check(exchange, stage, saved[0], exchange.edits[edits:], reply)
         except ProxyError as error:
             # What an optional stage could not read, or was not answered, costs its work and no more; a no is a no.
             if not stage.optional or isinstance(error, Refused):
                 raise
             self._undo(exchange, stage, saved, error.reason if isinstance(error, StageFailed) else error.message)
+        except asyncio.CancelledError as error:
+            task = asyncio.current_task()
+            if task is not None and task.cancelling() > pending:
+                raise
+            # A cancellation of its own is its own failure.
+            self._failed(exchange, stage, saved, RuntimeError("cancelled itself"), error)
         except Exception as error:
-            if not stage.optional:
-                logger.opt(exception=error).error("stage '{}' failed on {}", stage.label, exchange.id)
-                raise StageFailed(stage.label, type(error).__name__) from error
-            self._undo(exchange, stage, saved, f"{type(error).__name__}: {error}")
+            self._failed(exchange, stage, saved, error, error)
         else:
             return reply
         return None
+
+    def _failed(
+        self,
+        exchange: Exchange,
+        stage: Stage[Any],
+        saved: tuple[Any, ...],
+        error: Exception,
+        cause: BaseException,
+    ) -> None:
+        if not stage.optional:
+            logger.opt(exception=error).error("stage '{}' failed on {}", stage.label, exchange.id)
+            raise StageFailed(stage.label, type(error).__name__) from cause
+        self._undo(exchange, stage, saved, f"{type(error).__name__}: {error}")
 
     def _undo(self, exchange: Exchange, stage: Stage[Any], saved: tuple[Any, ...], reason: str) -> None:
         exchange.restore(saved)
@@ -108,23 +128,12 @@ def _target(answer: Any) -> Target | None:
     raise TypeError(f"'target' returned a {type(answer).__name__}")
 
 
-async def _checked(hook: Awaitable[Reply | None]) -> Reply | None:
-    """What a request hook returns, which must be a Reply or nothing; a cancellation of its own is its own failure."""
-    task = asyncio.current_task()
-    pending = task.cancelling() if task is not None else 0
-    try:
-        reply = await hook
-    except asyncio.CancelledError as error:
-        if task is not None and task.cancelling() > pending:
-            raise
-        raise RuntimeError("cancelled itself") from error
+def _check(
+    exchange: Exchange, stage: Stage[Any], before: Conversation, edits: Sequence[Edit], reply: Reply | None
+) -> None:
+    """Raise StageFailed when the stage's edits broke an invariant, TypeError when it returned something else."""
     if reply is not None and not isinstance(reply, Reply):
         raise TypeError(f"'request' returned a {type(reply).__name__}, not a Reply or None")
-    return reply
-
-
-def _check(exchange: Exchange, stage: Stage[Any], before: Conversation, edits: Sequence[Edit]) -> None:
-    """Raise StageFailed when the stage's edits broke an invariant."""
     if exchange.conversation is not before and (fault := broken(before, exchange.conversation, edits)):
         raise StageFailed(stage.label, fault)
 

@@ -6,7 +6,7 @@ items into spans. Nothing here interprets a value.
 
 import re
 from collections.abc import Mapping, Sequence
-from functools import cache
+from functools import cache, lru_cache
 from itertools import pairwise
 from typing import Any, NamedTuple
 
@@ -73,7 +73,8 @@ def scan(body: bytes, arrays: tuple[str, ...]) -> Scanned:
     order: list[tuple[str, int, int]] = []
     at = raw.index(b"{") + 1
     while key := _KEY.match(raw, at):
-        name = _text(key.group(1))
+        quoted = key[1]
+        name = _name(quoted) if len(quoted) <= _LONGEST else _text(quoted)
         if name in members:
             repeated.add(name)
             if name in names:
@@ -90,6 +91,16 @@ def scan(body: bytes, arrays: tuple[str, ...]) -> Scanned:
             break
         at = after.end()
     return Scanned(raw, members, keys, items, frozenset(repeated), mended, tuple(order))
+
+
+_LONGEST = 64
+"""Bytes of a member's name that is worth keeping."""
+
+
+@lru_cache(maxsize=1024)
+def _name(quoted: bytes) -> str:
+    """A member's name; there are few of them."""
+    return _text(quoted)
 
 
 def _text(key: bytes) -> str:

@@ -43,6 +43,9 @@ class Surface:
             self._runtime.counters.add(f"refused.{error.cause}")
             logger.info("{} {} {}: {}", identity, incoming.method, incoming.path, error.message)
             await writer.fail(error, self._dialect)
+        except Exception as error:
+            logger.opt(exception=error).error("request {} failed", identity)
+            await writer.fail(ProxyError("the proxy failed on this request; its log says why"), self._dialect)
 
     async def _read(
         self, pipeline: Pipeline, incoming: Incoming, receive: Receive, identity: str, seat: Seat

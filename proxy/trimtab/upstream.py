@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Mapping
+from functools import lru_cache
 from types import TracebackType
 from typing import Self
 from urllib.parse import urlsplit
@@ -134,6 +135,7 @@ class Forwarder:
             connector=connector,
             timeout=aiohttp.ClientTimeout(total=None),
             cookie_jar=aiohttp.DummyCookieJar(),
+            skip_auto_headers=("User-Agent",),
             read_bufsize=_BUFFER,
             auto_decompress=True,
         )
@@ -152,7 +154,9 @@ class Forwarder:
         if self._session is None:
             raise UpstreamError("the proxy is not started")
         url, proxy = self._address(call.url)
-        state = self._states.setdefault(call.name, State())
+        state = self._states.get(call.name)
+        if state is None:
+            state = self._states[call.name] = State()
         state.requests += 1
         try:
             response = await self._session.request(
@@ -162,8 +166,7 @@ class Forwarder:
                 headers=call.headers,
                 proxy=proxy,
                 allow_redirects=False,
-                timeout=aiohttp.ClientTimeout(total=None, sock_connect=call.connect_timeout),
-                skip_auto_headers=("User-Agent",),
+                timeout=_timeout(call.connect_timeout),
             )
         except (aiohttp.ClientError, OSError) as error:
             state.failed += 1
@@ -184,6 +187,11 @@ class Forwarder:
             parts = urlsplit(base)
             self._proxies[base] = None if proxy_bypass(parts.netloc) else getproxies().get(parts.scheme)
         return URL(url, encoded=True), self._proxies[base]
+
+
+@lru_cache(maxsize=64)
+def _timeout(connect: float) -> aiohttp.ClientTimeout:
+    return aiohttp.ClientTimeout(total=None, sock_connect=connect)
 
 
 def _no_answer(call: Call, error: Exception) -> UpstreamError:

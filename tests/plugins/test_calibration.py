@@ -199,3 +199,16 @@ async def replied(bench: StageBench, per_mille: int) -> Exchange:
     bench.done(exchange)
     await bench.run_later(exchange)
     return exchange
+
+
+async def test_a_known_ratio_is_taken_in_at_once_and_only_its_writes_wait() -> None:
+    store = Notes()
+    calibration = await learned(1.1, 1.1, store=store)
+    written = len(store.written)
+    assert calibration.take("m", 10_000, 11_010)
+    assert calibration.ratio("m") > 1.1
+    assert len(store.written) == written
+    assert not calibration.take("m", 10_000, 13_000)
+    assert not calibration.take("new", 10_000, 11_000)
+    assert calibration.take("new", LEAST - 1, 10)
+    assert calibration.ratio("new") == 1.0

@@ -402,7 +402,7 @@ async def test_a_reply_of_nobody_knows_whom_teaches_nothing() -> None:
     def nowhere(_exchange: Exchange) -> Target:
         raise BadRequest("no upstream")
 
-    exchange._resolve = nowhere
+    exchange._resolve, exchange._target = nowhere, None
     await ended(case, exchange, 1300)
     assert case.bench.services.counters.snapshot() == {}
 

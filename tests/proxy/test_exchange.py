@@ -126,13 +126,14 @@ def test_a_fact_that_is_missing_names_the_stage_and_the_fact() -> None:
         case.need(TokenCount)
 
 
-def test_the_target_is_asked_anew_only_when_conversation_or_facts_changed() -> None:
+@pytest.mark.parametrize("all_facts", [False, True])
+def test_the_target_is_asked_anew_only_when_what_it_was_found_by_changed(all_facts: bool) -> None:
     asked = []
     bench = StageBench()
     case = bench.exchange(BODY)
 
     def resolve(exchange: Exchange) -> Any:
-        asked.append(exchange.conversation)
+        asked.append(exchange.facts() if all_facts else exchange.get(TokenCount))
         return bench.pipeline.target(exchange)
 
     case._resolve = resolve
@@ -143,6 +144,8 @@ def test_the_target_is_asked_anew_only_when_conversation_or_facts_changed() -> N
     assert (case.target.model.name, len(asked)) == ("eyes", 3)
     case.restore(case.snapshot())
     assert (case.target.model.name, len(asked)) == ("eyes", 4)
+    case.put(Credentials(key=None))
+    assert (case.target.model.name, len(asked)) == ("eyes", 5 if all_facts else 4)
 
 
 def test_where_text_goes_does_not_depend_on_the_conversation() -> None:
