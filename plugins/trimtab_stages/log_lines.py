@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from trimtab.api import Cause, Exchange, ProxyError, Risk, StageFailed, Target, UpstreamError, Usage
+from trimtab.api import Cause, Exchange, ProxyError, Risk, StageFailed, Target, UpstreamError, Usage, spend
 
 Detail = Literal["minimal", "balanced", "full"]
 MINIMAL = frozenset(
@@ -21,6 +21,9 @@ BALANCED = MINIMAL | frozenset(
         "stream",
         "prompt",
         "cached",
+        "expected",
+        "usd",
+        "quota",
         "output",
         "estimated",
         "context",
@@ -53,6 +56,7 @@ class Line(msgspec.Struct):
     status: int | None
     stream: bool
     usage: Usage | None
+    predicted: int | None
     reason: str | None
     upstream_id: str | None
     first_byte_s: float | None
@@ -91,6 +95,7 @@ def take(exchange: Exchange, client: str, target: Target | None) -> Line:
         outcome.status,
         outcome.streamed,
         outcome.usage,
+        outcome.predicted,
         outcome.reason,
         outcome.upstream_id,
         outcome.first_byte_s,
@@ -164,6 +169,7 @@ def _numbers(line: Line) -> dict[str, Any]:
     if usage is not None:
         tokens = {"prompt": usage.prompt, "cached": usage.cache_read, "output": usage.output}
         tokens |= {"estimated": True} if usage.estimated else {}
+        tokens |= {"expected": line.predicted} | _spent(line.target, usage)
     return tokens | {
         "context": None if line.context is None else f"{_mark(line.context)}{line.context * 100:.1f}%",
         "first_ms": None if first is None else round(first * 1000, 1),
@@ -171,6 +177,15 @@ def _numbers(line: Line) -> dict[str, Any]:
         "up": line.up,
         "down": line.down,
     }
+
+
+def _spent(target: Target | None, usage: Usage) -> dict[str, Any]:
+    """Money and quota, apart from the tokens: a plan that counts prompts is not paid by the token."""
+    spent = None if target is None else spend(target, usage)
+    if spent is None or usage.estimated:
+        return {}
+    dollars = None if spent.dollars is None else f"{spent.dollars:.6f}"
+    return {"usd": dollars, "quota": f"{spent.prompts}-prompt" if spent.prompts else None}
 
 
 def _mark(share: float) -> str:

@@ -16,6 +16,7 @@ from trimtab.conversation import (
     ToolUse,
 )
 from trimtab.dialects.base import Prompt, Rendered
+from trimtab.economics import Economics, Spent, Verdict, spend
 from trimtab.epochs import Boundary, Epoch, Epochs, Owner, fingerprint
 from trimtab.errors import (
     BadRequest,
@@ -49,7 +50,7 @@ from trimtab.hookspecs import Hooks, Reply, Stage, StageOptions, hookimpl, hooks
 from trimtab.image_size import Picture, picture_of, size_of
 from trimtab.image_tokens import tokens_of
 from trimtab.memo import FactTable
-from trimtab.models import ImageRule, Model, ModelTable, Prices, Target, Upstream
+from trimtab.models import Cache, ImageRule, Model, ModelTable, Prices, Target, Terms, Upstream, terms
 from trimtab.reading import read_request
 from trimtab.services import Clock, Counters, Rates, Services, Store
 from trimtab.tokens import Tokenizer, tokenizer
@@ -60,6 +61,7 @@ __all__ = [
     "Block",
     "BlockStop",
     "Boundary",
+    "Cache",
     "Cause",
     "Clock",
     "ConfigError",
@@ -68,6 +70,7 @@ __all__ = [
     "Credentials",
     "DialectName",
     "Document",
+    "Economics",
     "Edit",
     "Epoch",
     "Epochs",
@@ -104,6 +107,7 @@ __all__ = [
     "Scale",
     "Services",
     "Sizer",
+    "Spent",
     "Stage",
     "StageFailed",
     "StageOptions",
@@ -111,6 +115,7 @@ __all__ = [
     "StopReason",
     "Store",
     "Target",
+    "Terms",
     "Text",
     "TextDelta",
     "Thinking",
@@ -126,6 +131,7 @@ __all__ = [
     "UpstreamError",
     "UpstreamTimeout",
     "Usage",
+    "Verdict",
     "fingerprint",
     "framing",
     "hookimpl",
@@ -134,6 +140,8 @@ __all__ = [
     "read_request",
     "replace",
     "size_of",
+    "spend",
+    "terms",
     "tokenizer",
     "tokens_of",
 ]

@@ -53,6 +53,8 @@ class Outcome(msgspec.Struct, kw_only=True):
     """The HTTP status the client got, None when it left before one."""
     streamed: bool = False
     usage: Usage | None = None
+    predicted: int | None = None
+    """Tokens of the prompt that the provider should have in its cache; None in a conversation's first request."""
     reason: StopReason | None = None
     upstream_id: str | None = None
     error: ProxyError | None = None

@@ -131,13 +131,14 @@ def _blank(blocks: Sequence[Block]) -> bool:
 
 def _marks(conversation: Conversation) -> list[str]:
     """I3: at most four cache breakpoints; one fault for each that is too many."""
-    marks = sum(_marks_in(message) for message in conversation.messages)
+    marks = sum(marks_in(message) for message in conversation.messages)
     marks += sum(block.raw.count(b'"cache_control"') for block in conversation.system)
     marks += sum(tool.raw.count(b'"cache_control"') for tool in conversation.tools)
     return [f"there are more than {MAX_MARKS} cache marks"] * (marks - MAX_MARKS)
 
 
-def _marks_in(message: Message) -> int:
+def marks_in(message: Message) -> int:
+    """How many cache marks a message holds, counted once."""
     count = message.notes.get("marks")
     if count is None:
         count = message.notes["marks"] = message.raw.count(b'"cache_control"')
@@ -171,7 +172,7 @@ def _pairs(before: Conversation, after: Conversation, edits: Sequence[Edit]) -> 
 
 
 def _all_marks(conversation: Conversation) -> int:
-    return sum(_marks_in(message) for message in conversation.messages)
+    return sum(marks_in(message) for message in conversation.messages)
 
 
 def _compared(old: Message, new: Message) -> str:

@@ -4,7 +4,7 @@ Shipped as `models.toml`, extended or overridden by the tables of the same names
 """
 
 from collections.abc import Mapping
-from typing import Literal
+from typing import Any, Literal, NamedTuple
 
 import msgspec
 
@@ -29,6 +29,23 @@ ImageRule = Literal[
 
 class Entry(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename="kebab"):
     """Base of the rows: names as in TOML, unknown ones refused."""
+
+
+class Cache(Entry, frozen=True, kw_only=True):
+    """The provider's prefix cache; what a model's row leaves open its upstream's says, and then the usual."""
+
+    kind: Literal["implicit", "explicit"] | None = None
+    """Whether it works by itself, or at the cache marks of a request."""
+    read: float | None = None
+    """The price of a cached token over a fresh one, where `prices` do not tell."""
+    write: float | None = None
+    """The price of a token written to it over one that is not."""
+    lifetime: float | None = None
+    """Seconds that it lives after its last use."""
+    long_lifetime: float | None = None
+    """Seconds that it lives where the request asks for an hour, and after which nothing is left of any."""
+    smallest: int | None = None
+    """Tokens of the smallest prefix that is cached."""
 
 
 class Upstream(Entry, frozen=True, kw_only=True):
@@ -82,6 +99,9 @@ class Upstream(Entry, frozen=True, kw_only=True):
     """Whether it comes with trimtab: models without a row go to upstreams of your own first, whatever their dialect."""
     max_parallel: int | None = None
     """Parallel requests per key; None is no limit."""
+    cache: Cache = Cache()
+    billing: Literal["tokens", "prompts"] = "tokens"
+    """What its plan counts."""
 
     def __repr__(self) -> str:
         """Without key and headers, which may hold one."""
@@ -94,6 +114,8 @@ class Prices(Entry, frozen=True, kw_only=True):
     input: float
     cached: float
     output: float
+    write: float | None = None
+    """Of a token written to the cache; None is what `cache.write` makes of `input`."""
 
 
 class Model(Entry, frozen=True, kw_only=True):
@@ -119,6 +141,7 @@ class Model(Entry, frozen=True, kw_only=True):
     drop: tuple[str, ...] = ()
     """Members it is known to refuse."""
     prices: Prices | None = None
+    cache: Cache = Cache()
     display_name: str = ""
 
 
@@ -132,6 +155,54 @@ class Target(msgspec.Struct, frozen=True):
     def dialect(self) -> DialectName:
         """The dialect the upstream speaks."""
         return self.upstream.dialect
+
+
+class Terms(NamedTuple):
+    """What tokens cost at a target, and how its cache works; nothing is left open."""
+
+    kind: Literal["implicit", "explicit"]
+    read: float
+    """The price of a cached token over a fresh one that is not written to the cache (r)."""
+    write: float
+    """The price of a fresh token of the prompt over the same (w)."""
+    lifetime: float
+    long_lifetime: float
+    smallest: int
+    input: float | None
+    """US dollars for a million fresh tokens; None where nobody told."""
+    output: float | None
+    quota: bool
+    """Whether the plan counts prompts, not tokens."""
+
+
+_USUAL = Cache(read=0.1, lifetime=300.0, long_lifetime=3600.0, smallest=1024)
+"""Where no row says more: a read price that makes an edit pay least, and Anthropic's lifetimes."""
+_BY_DIALECT: Mapping[DialectName, Cache] = {
+    "messages": Cache(kind="explicit", write=1.25),
+    "chat": Cache(kind="implicit", write=1.0),
+    "responses": Cache(kind="implicit", write=1.0),
+}
+
+
+def terms(target: Target) -> Terms:
+    """The prices and the cache of a target: of its model's row, then its upstream's, then the usual."""
+    layers = (target.model.cache, target.upstream.cache, _BY_DIALECT[target.dialect], _USUAL)
+
+    def first(name: str) -> Any:
+        return next(value for layer in layers if (value := getattr(layer, name)) is not None)
+
+    prices = target.model.prices
+    read, write = first("read"), first("write")
+    if first("kind") == "implicit" and target.model.cache.write is None and target.upstream.cache.write is None:
+        write = 1.0
+    if prices is not None and prices.input > 0:
+        read = prices.cached / prices.input
+        write = write if prices.write is None else prices.write / prices.input
+    return Terms(
+        first("kind"), read, write, first("lifetime"), first("long_lifetime"), first("smallest"),
+        None if prices is None else prices.input, None if prices is None else prices.output,
+        target.upstream.billing == "prompts",
+    )  # fmt: skip
 
 
 class ModelTable:

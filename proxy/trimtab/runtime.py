@@ -13,6 +13,7 @@ from trimtab.admission import MB, Door, Room
 from trimtab.asking import Asker
 from trimtab.conversation import Conversation, Head
 from trimtab.dialects import DIALECTS
+from trimtab.economics import Economics
 from trimtab.epochs import Epochs
 from trimtab.errors import BadRequest, Cause, ConfigError
 from trimtab.memo import FactTable, MessageTable
@@ -129,6 +130,7 @@ class Runtime:
         self.epochs = Epochs(store, self.counters)
         self.workers = workers
         self.rates = rates(config.store.url, self.clock, workers)
+        self.economics = Economics(self.clock, self.counters)
         self.messages = MessageTable(config.core.memo_mb * 1024 * 1024 * 3 // 4)
         self.counts: FactTable[Any] = FactTable(config.core.memo_entries)
         self.forwarder = Forwarder()
@@ -164,6 +166,7 @@ class Runtime:
             epochs=self.epochs,
             rates=self.rates,
             workers=self.workers,
+            economics=self.economics,
             directory=config.store.path,
             loopback=config.serve.loopback,
         )

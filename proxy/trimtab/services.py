@@ -6,6 +6,7 @@ from typing import Any, Protocol
 
 import msgspec
 
+from trimtab.economics import Economics
 from trimtab.epochs import Epochs
 from trimtab.memo import FactTable
 from trimtab.models import ModelTable
@@ -74,6 +75,8 @@ class Services(msgspec.Struct, frozen=True, kw_only=True):
     store: Store
     epochs: Epochs
     """Records of edits that reach far back into a conversation."""
+    economics: Economics
+    """Whether an edit pays."""
     rates: Rates
     workers: int = 1
     """Processes that share the clients; a limit that each counts alone is divided by it."""

@@ -83,6 +83,7 @@ class Serving:
 
     async def _forward(self, watch: Watch, target: Target) -> None:
         call = call_for(self._runtime, self._exchange, target)
+        self._runtime.economics.sending(self._exchange)
         self._exchange.outcome.sent_bytes = len(call.body)
         if target.dialect != self._exchange.dialect:
             self._spelling = spelling(self._exchange.conversation, target.dialect)
@@ -235,6 +236,7 @@ class Serving:
             counters.add(f"failed.{outcome.error.cause}")
         if outcome.client_gone:
             counters.add("client_gone")
+        self._runtime.economics.told(exchange)
         self._pipeline.done(exchange)
         for work in exchange.pending:
             self._runtime.later(work)

@@ -16,9 +16,10 @@ import msgspec
 from trimtab import compaction
 from trimtab.conversation import DialectName
 from trimtab.dialects import DIALECTS
+from trimtab.economics import Economics
 from trimtab.epochs import Epochs
 from trimtab.errors import UpstreamError
-from trimtab.events import Event
+from trimtab.events import Event, Usage
 from trimtab.exchange import Answer, Exchange, Incoming, Operation
 from trimtab.hookspecs import Reply
 from trimtab.memo import FactTable, MessageTable
@@ -93,6 +94,7 @@ class StageBench:
             counts=FactTable(10_000),
             store=held,
             epochs=Epochs(held, counters),
+            economics=Economics(self.clock, counters),
             directory=directory,
             loopback=loopback,
         )
@@ -139,6 +141,12 @@ class StageBench:
     def events(self, exchange: Exchange, *events: Event) -> list[Event]:
         """Pass events through the event hooks."""
         return list(self.pipeline.listener(exchange)(events))
+
+    def sends(self, exchange: Exchange, usage: Usage | None = None) -> None:
+        """Do what the core does with a request that leaves, and with the usage that its upstream tells."""
+        self.services.economics.sending(exchange)
+        exchange.outcome.usage = usage
+        self.services.economics.told(exchange)
 
     def done(self, exchange: Exchange) -> None:
         """Run the done hooks."""

@@ -11,7 +11,7 @@ import pytest
 
 from docs.pages import blocks, page, pages, rows, section, shipped, tables
 from trimtab import headers
-from trimtab.api import Credentials, Model, ModelTable, Prices, Refused, Upstream
+from trimtab.api import Cache, Credentials, Model, ModelTable, Prices, Refused, Upstream
 from trimtab.config import CoreOptions, ServeOptions, StoreOptions, load
 from trimtab.settings import settings
 from trimtab.testing import StageBench
@@ -48,12 +48,16 @@ def spelt(value: Any) -> str:
         return str(value).lower()
     if isinstance(value, float):
         return f"{value:g}"
-    return "none" if value in (None, (), {}) or value is msgspec.NODEFAULT else str(value)
+    return "none" if value in (None, (), {}, Cache()) or value is msgspec.NODEFAULT else str(value)
 
 
 def test_every_field_of_prices_is_there() -> None:
     told = table("[model.NAME]")["prices"][2]
     assert [name for name in Prices.__struct_fields__ if f"`{name}`" not in told] == []
+
+
+def test_every_field_of_a_cache_is_there() -> None:
+    assert set(table("cache")) == {field.encode_name for field in msgspec.structs.fields(Cache)}
 
 
 def test_every_environment_name_of_the_core_is_there() -> None:

@@ -9,16 +9,22 @@ from loguru import logger
 from trimtab.api import (
     BadRequest,
     Exchange,
+    Model,
+    Prices,
     Refused,
     Risk,
     RiskLevel,
     StageFailed,
     StopReason,
+    Target,
+    Upstream,
     UpstreamError,
     Usage,
+    replace,
 )
 from trimtab.testing import StageBench
 from trimtab_stages.log import Log, LogOptions
+from trimtab_stages.log_lines import _numbers, take
 
 pytestmark = pytest.mark.anyio
 
@@ -108,6 +114,26 @@ async def test_less_and_more_detail(said: list[Any]) -> None:
     assert [*minimal] == ["id", "client", "operation", "model", "target", "status", "total_ms"]
     assert (full["reason"], full["upstream_id"], full["pipeline"]) == ("end", "msg_1", "default")
     assert (full["stages"], full["stages_ms"]) == ("auth:0.10,condense:0.20", 0.3)
+
+
+async def test_what_was_expected_of_the_cache_and_what_it_cost(said: list[Any]) -> None:
+    [record] = await lines(said, outcome={"predicted": 950})
+    assert (values(record)["expected"], values(record)["cached"]) == (950, 900)
+    assert "usd" not in values(record)
+    prices = Prices(input=2.0, cached=0.2, output=4.0)
+    rows = {"upstream": Upstream(dialect="chat", base_url="http://a.test")}
+    for billing, told in (("tokens", {"usd": "0.000460"}), ("prompts", {"quota": "1-prompt"})):
+        upstream = replace(rows["upstream"], billing=billing)
+        target = Target(upstream, Model(name="small", prices=prices))
+        fields = numbers(target, USAGE)
+        assert {name: fields[name] for name in ("usd", "quota") if fields[name] is not None} == told
+    assert numbers(target, replace(USAGE, estimated=True)).keys().isdisjoint({"usd", "quota"})
+
+
+def numbers(target: Target, usage: Usage) -> dict[str, Any]:
+    bench = StageBench()
+    exchange = ended(bench, usage=usage)
+    return _numbers(take(exchange, "anonymous", target))
 
 
 async def test_an_estimate_is_flagged(said: list[Any]) -> None:

@@ -57,6 +57,7 @@ class Case:
             counts=FactTable(small),
             store=self.bench.services.store,
             epochs=self.bench.services.epochs,
+            economics=self.bench.services.economics,
         )
 
     async def begin(self, *, real: bool = False) -> "Case":

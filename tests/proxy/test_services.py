@@ -2,6 +2,7 @@
 
 import pytest
 
+from trimtab.economics import Economics
 from trimtab.epochs import Epochs
 from trimtab.memo import FactTable
 from trimtab.rates import MemoryRates
@@ -37,6 +38,7 @@ def test_services_do_not_change_under_a_stage() -> None:
         counts=FactTable(1),
         store=store,
         epochs=Epochs(store, counters),
+        economics=Economics(clock, counters),
         rates=MemoryRates(clock),
     )
     with pytest.raises(AttributeError):

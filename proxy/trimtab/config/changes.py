@@ -19,6 +19,8 @@ _SILENT = frozenset(
         "max-parallel",
         "window",
         "prices",
+        "cache",
+        "billing",
         "display-name",
         "image-tokens",
     }

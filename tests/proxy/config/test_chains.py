@@ -98,7 +98,7 @@ def test_a_variable_without_effect_says_why(read: Loader) -> None:
         chain("token-count", "log"),
         IMAGE_AGE_THRESHOLD="3",
         CONDENSATION_TIMEOUT="1",
-        CACHE_1H_TTL_SECONDS="1",
+        CONDENSATION_CACHE_TTL="1",
         RATE_LIMIT_PER_MINUTE="5",
         ENABLE_TOKEN_VALIDATION="true",
         CACHE_ASYNC_WRITE="true",
@@ -108,7 +108,7 @@ def test_a_variable_without_effect_says_why(read: Loader) -> None:
         "RATE_LIMIT_PER_MINUTE has no effect: stage 'auth' is in no pipeline",
         "ENABLE_TOKEN_VALIDATION has no effect: this version's stage 'token-count' has no option 'validate'",
         "IMAGE_AGE_THRESHOLD has no effect: this version has no stage 'image-aging'",
-        "CONDENSATION_TIMEOUT, CACHE_1H_TTL_SECONDS have no effect: this version has no stage 'condense'",
+        "CONDENSATION_TIMEOUT, CONDENSATION_CACHE_TTL have no effect: this version has no stage 'condense'",
     )
 
 
