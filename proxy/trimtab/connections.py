@@ -7,7 +7,7 @@ long for a head that comes byte by byte, and answers bad heads with an empty bod
 import asyncio
 import json
 from contextlib import suppress
-from typing import Any
+from typing import Any, ClassVar
 
 import h11
 from hypercorn import protocol
@@ -24,6 +24,9 @@ class Settings(Config):
     head_timeout: float = 0.0
     """Seconds in which a request's head must come; 0 is no limit."""
 
+
+LINGER = 0.5
+"""Seconds for which a connection without a request stays open when the server stops."""
 
 WORDS = {
     400: "this is no HTTP/1.1 request",
@@ -76,8 +79,25 @@ class EndingServer(TCPServer):
     between requests an agent may think for as long as the keep-alive time.
     """
 
+    live: ClassVar[set["EndingServer"]] = set()
     _due: asyncio.TimerHandle | None = None
     _ending: asyncio.Task[None] | None = None
+
+    async def run(self) -> None:
+        """Serve until the connection ends."""
+        self.live.add(self)
+        try:
+            await super().run()
+        finally:
+            self.live.discard(self)
+
+    async def _idle_timeout(self) -> None:
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self.context.terminated.wait(), self.config.keep_alive_timeout)
+        if self.context.terminated.is_set():
+            # A request that is on its way now is told to go elsewhere; a closed connection would tell it nothing.
+            await asyncio.sleep(LINGER)
+        await asyncio.shield(self._initiate_server_close())
 
     async def _read_data(self) -> None:
         self._watch(fresh=True)
@@ -118,6 +138,14 @@ class EndingServer(TCPServer):
     async def _end(self, http: Http) -> None:
         with suppress(OSError):
             await http.too_slow()
+
+
+def abort(config: Config) -> int:
+    """Break off what is left of a server's connections; returns how many there were."""
+    left = [server for server in EndingServer.live if server.config is config]
+    for server in left:
+        server.writer.transport.abort()
+    return len(left)
 
 
 # Names of modules, replaced on purpose: hypercorn offers no other way.

@@ -127,8 +127,7 @@ class Health(Page):
     """GET /health: whether the proxy takes requests; with `?verbose=1` and a key, its counters and upstreams."""
 
     async def answer(self, incoming: Incoming, parameters: dict[str, Any]) -> tuple[str, bytes]:
-        if self.runtime.draining:
-            raise ProxyError("the proxy is shutting down", cause=Cause.OVERLOADED)
+        self.runtime.admit()
         if "verbose" not in incoming.query:
             return JSON, b'{"status":"ok"}'
         await self.admit(incoming, "health", "default")

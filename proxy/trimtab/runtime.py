@@ -9,13 +9,13 @@ from typing import Any
 from loguru import logger
 
 from trimtab import config as configuration
-from trimtab.admission import MB, Door, Room
+from trimtab.admission import GOING, MB, Door, Room
 from trimtab.asking import Asker
 from trimtab.conversation import Conversation, Head
 from trimtab.dialects import DIALECTS
 from trimtab.economics import Economics
 from trimtab.epochs import Epochs
-from trimtab.errors import BadRequest, Cause, ConfigError
+from trimtab.errors import BadRequest, Cause, ConfigError, ProxyError
 from trimtab.memo import FactTable, MessageTable
 from trimtab.pipeline import Pipeline
 from trimtab.rates import rates
@@ -24,6 +24,7 @@ from trimtab.services import Clock, Counters, Services, Store, SystemClock
 from trimtab.shape import Shapes
 from trimtab.splice import scan
 from trimtab.upstream import Forwarder
+from trimtab.watch import Watch
 
 LOOK_EVERY = 1.0
 """Seconds between two looks at pipelines.toml."""
@@ -136,6 +137,9 @@ class Runtime:
         self.forwarder = Forwarder()
         self.started = False
         self.draining = False
+        """Whether the proxy is stopping: new requests are sent away."""
+        self.watches: set[Watch] = set()
+        """The exchanges under way."""
         self.no_count: dict[str, float] = {}
         """Until when (monotonic) an upstream is taken not to count tokens."""
         self.asker = Asker(self)
@@ -193,6 +197,19 @@ class Runtime:
             await stages.stop()
         await self.rates.close()
         await self.forwarder.close()
+
+    def admit(self) -> None:
+        """Raise ProxyError (503) for a new request while the proxy is stopping."""
+        if self.draining:
+            told = "the proxy is stopping: try again in a moment"
+            raise ProxyError(told, cause=Cause.BUSY, headers=GOING)
+
+    def cut(self) -> None:
+        """End every exchange under way, each with its dialect's error; the time it was given is over."""
+        told = "the proxy is stopping, and the time that open requests are given (serve.grace) is over"
+        for watch in tuple(self.watches):
+            self.counters.add("cut")
+            watch.end(ProxyError(told, cause=Cause.BUSY, headers=GOING))
 
     @contextmanager
     def lease(self, name: str) -> Iterator[Pipeline]:

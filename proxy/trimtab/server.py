@@ -15,7 +15,7 @@ from loguru import logger
 from trimtab import config as configuration
 from trimtab.app import make_app
 from trimtab.config import ServeOptions
-from trimtab.connections import Settings
+from trimtab.connections import Settings, abort
 from trimtab.echo import EchoOptions, echo_app
 from trimtab.errors import ConfigError
 from trimtab.runtime import Runtime
@@ -28,6 +28,8 @@ except ImportError:  # no wheel for this platform
     uvloop = None  # type: ignore[assignment]  # the loop of the standard library serves then
 
 BACKLOG = 2048
+NET = 2.0
+"""Seconds in which streams that were ended at the end of their time must be gone."""
 LONGEST_LINE = 4000
 """Characters of a log line."""
 
@@ -72,7 +74,7 @@ def settings(descriptor: int, grace: float, serve: ServeOptions | None = None) -
     config.backlog = BACKLOG
     config.keep_alive_timeout = 300
     config.keep_alive_max_requests = 10**9
-    config.graceful_timeout = grace
+    config.graceful_timeout = grace + NET + 1
     config.shutdown_timeout = grace + 5
     # Heads above the limit are told so by the app, in the client's dialect; only those far above it by the server.
     config.h11_max_incomplete_size = 2 * serve.max_header_kb * 1024
@@ -85,14 +87,37 @@ def settings(descriptor: int, grace: float, serve: ServeOptions | None = None) -
 
 
 async def run(
-    app: Any, listener: socket.socket, grace: float, stop: asyncio.Event, serve: ServeOptions | None = None
+    app: Any,
+    listener: socket.socket,
+    grace: float,
+    stop: asyncio.Event,
+    serve: ServeOptions | None = None,
+    cut: Callable[[], None] = lambda: None,
 ) -> None:
-    """Serve until `stop` is set, then give open streams `grace` seconds; takes the listener over."""
+    """Serve until `stop` is set, then give open streams `grace` seconds; takes the listener over.
+
+    After them `cut` ends what is still under way. Hypercorn's own time is only the net behind that, and on Python 3.12
+    and later, without uvloop, it does not hold (the loop's server waits for its connections first): then they are
+    broken off.
+    """
+    config = settings(listener.detach(), grace, serve)
 
     async def stopped() -> None:
         await stop.wait()
 
-    await hypercorn_serve(app, settings(listener.detach(), grace, serve), shutdown_trigger=stopped)
+    async def ending() -> None:
+        await stop.wait()
+        await asyncio.sleep(grace)
+        cut()
+        await asyncio.sleep(NET)
+        if left := abort(config):
+            logger.warning("{} connections were broken off", left)
+
+    end = asyncio.create_task(ending())
+    try:
+        await hypercorn_serve(app, config, shutdown_trigger=stopped)
+    finally:
+        end.cancel()
 
 
 def store_of(config: configuration.Config) -> DiskStore | RedisStore:
@@ -141,7 +166,7 @@ async def _serve(
         logger.warning(note)
     logger.info("trimtab listens on http://{}:{} ({})", *listener.getsockname()[:2], config.path)
     try:
-        await run(make_app(runtime), listener, config.serve.grace, stop, config.serve)
+        await run(make_app(runtime), listener, config.serve.grace, stop, config.serve, runtime.cut)
     finally:
         await store.close()
 

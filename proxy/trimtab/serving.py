@@ -59,7 +59,13 @@ class Serving:
     def _watch(self, receive: Receive) -> Watch:
         serve = self._runtime.config.serve
         ping = self._ping if self._exchange.received.stream and self._exchange.operation == "generate" else None
-        return Watch(receive, first_ping=serve.first_ping, interval=serve.ping_interval, ping=ping)
+        return Watch(
+            receive,
+            first_ping=serve.first_ping,
+            interval=serve.ping_interval,
+            ping=ping,
+            among=self._runtime.watches,
+        )
 
     async def _answer(self, watch: Watch) -> None:
         reply = await self._pipeline.request(self._exchange)

@@ -30,6 +30,7 @@ class Surface:
         try:
             self._runtime.door.check(scope["headers"], incoming.headers.get("host"))
             check_method(incoming, "POST")
+            self._runtime.admit()
             await self._runtime.look()
             name = scope.get("path_params", {}).get("pipeline", "default")
             with self._runtime.lease(name) as pipeline, self._runtime.room.seat() as seat:

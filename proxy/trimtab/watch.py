@@ -23,7 +23,8 @@ class Watch:
     """Interrupts the task that enters it, by cancelling its current await, and raises the reason at the end.
 
     A timer looks now and then whether the upstream gave a sign of life (`touch`); nothing is done per chunk. While
-    it is silent, `ping` is called: first after `first_ping` seconds, then every `interval`.
+    it is silent, `ping` is called: first after `first_ping` seconds, then every `interval`. While it watches it
+    stands in `among`, so that a proxy that stops can end what is still under way.
     """
 
     def __init__(
@@ -33,7 +34,9 @@ class Watch:
         first_ping: float,
         interval: float,
         ping: Callable[[], Awaitable[None]] | None = None,
+        among: "set[Watch] | None" = None,
     ) -> None:
+        self._among: set[Watch] = set() if among is None else among
         self._receive = receive
         self._first_byte = self._silence = math.inf
         # No seconds mean no pings; a timer that is always due would never let go of the loop.
@@ -52,11 +55,13 @@ class Watch:
         self._pinged: float | None = None
         self._listener = self._loop.create_task(self._listen())
         self._timer = self._loop.call_at(self._due(), self._tick)
+        self._among.add(self)
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self._among.discard(self)
         self._timer.cancel()
         self._listener.cancel()
         if self._pinging is not None:
@@ -111,6 +116,10 @@ class Watch:
         except OSError:
             pass
         self._end(ClientGone())
+
+    def end(self, reason: Exception) -> None:
+        """End the exchange for this reason, unless it has ended for another."""
+        self._end(reason)
 
     def _end(self, reason: Exception) -> None:
         if self._task is not None and self._reason is None:

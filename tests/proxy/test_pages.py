@@ -85,7 +85,7 @@ async def test_a_proxy_that_shuts_down_says_so() -> None:
         proxy.runtime.draining = True
         for path in ("/health", "/health?verbose=1"):
             answer = await proxy.get(path)
-            assert (answer.status, answer.message) == (503, "the proxy is shutting down")
+            assert (answer.status, answer.message) == (503, "the proxy is stopping: try again in a moment")
 
 
 async def test_what_the_proxy_knows_is_guarded_by_the_chain() -> None:

@@ -14,7 +14,7 @@ from trimtab.server import listen, run, run_here, settings
 
 def test_hypercorn_gets_defaults_that_agents_need() -> None:
     config = settings(7, 60.0)
-    assert (config.bind, config.graceful_timeout, config.shutdown_timeout) == (["fd://7"], 60.0, 65.0)
+    assert (config.bind, config.graceful_timeout, config.shutdown_timeout) == (["fd://7"], 63.0, 65.0)
     assert config.keep_alive_timeout >= 300
     assert config.keep_alive_max_requests > 10**6
     assert config.h11_max_incomplete_size == 2 * 64 * 1024

@@ -1,8 +1,11 @@
 """The disk behind the store: a secret of its own, and no pickle either way."""
 
+import asyncio
 import os
 import pickle
 import sqlite3
+import sys
+from asyncio.subprocess import PIPE
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
@@ -112,3 +115,50 @@ async def test_a_row_whose_file_is_gone_is_written_anew(disk: DiskStore, tmp_pat
     assert await disk.get("text", "t", b"k") is None
     assert await disk.add("text", "t", b"k", b"new") == b"new"
     assert await disk.get("text", "t", b"k") == b"new"
+
+
+CHILD = """
+import asyncio, os, sys
+from trimtab.store import DiskStore
+
+async def main() -> None:
+    store = DiskStore(sys.argv[1])
+    number = int(sys.argv[2])
+    while True:
+        key = b"%d" % number
+        value = key + b" " + bytes([number % 251]) * (number * 977 % 90_000)
+        held = await store.add("text", "t", key, value)
+        await store.put("count", "t", b"last", key)
+        if held == value:
+            sys.stdout.write(f"{number}\\n")
+            sys.stdout.flush()
+        number += 1
+
+asyncio.run(main())
+"""
+
+
+async def test_a_process_that_is_killed_leaves_a_store_of_whole_values(tmp_path: Path) -> None:
+    told: list[int] = []
+    for kill in range(5):
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "-c", CHILD, str(tmp_path / "cache"), str(kill * 10_000), stdout=PIPE
+        )
+        assert process.stdout is not None
+        async with asyncio.timeout(60):
+            # Killed in the middle of whatever it does after so many values, large ones in files among them.
+            told += [int(await process.stdout.readline()) for _ in range(7 + 6 * kill)]
+            process.kill()
+            rest = (await process.stdout.read()).splitlines(keepends=True)
+            told += [int(line) for line in rest if line.endswith(b"\n")]
+            await process.wait()
+    store = DiskStore(tmp_path / "cache")
+    for number in told:
+        key = b"%d" % number
+        assert await store.get("text", "t", key) == key + b" " + bytes([number % 251]) * (number * 977 % 90_000)
+        half = await store.get("text", "t", b"%d" % (number + 1))
+        assert half is None or half.startswith(b"%d " % (number + 1))
+    assert await store.get("count", "t", b"last") is not None
+    assert rows(tmp_path, "PRAGMA integrity_check") == [("ok",)]
+    assert await store.add("text", "t", b"new", b"value") == b"value"
+    await store.close()

@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -24,11 +24,18 @@ PIPELINES = (
 
 
 @asynccontextmanager
-async def serving(app: Any, grace: float = 2.0, serve: ServeOptions | None = None) -> AsyncIterator[str]:
+async def serving(
+    app: Any,
+    grace: float = 2.0,
+    serve: ServeOptions | None = None,
+    *,
+    cut: Callable[[], None] = lambda: None,
+    stop: asyncio.Event | None = None,
+) -> AsyncIterator[str]:
     """The app on hypercorn and a free port; yields its base URL."""
-    listener, stop = listen("127.0.0.1", 0), asyncio.Event()
+    listener, stop = listen("127.0.0.1", 0), stop or asyncio.Event()
     url = f"http://127.0.0.1:{listener.getsockname()[1]}"
-    task = asyncio.create_task(run(app, listener, grace, stop, serve))
+    task = asyncio.create_task(run(app, listener, grace, stop, serve, cut))
     try:
         yield url
     finally:
