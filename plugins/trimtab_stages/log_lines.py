@@ -33,6 +33,9 @@ BALANCED = MINIMAL | frozenset(
         "edits",
         "dropped",
         "notes",
+        "attempts",
+        "retried",
+        "backoff_ms",
     )
 )
 
@@ -73,6 +76,10 @@ class Line(msgspec.Struct):
     context: float | None
     """The share of the window that is taken, None where the window is not known."""
     timings: tuple[tuple[str, float], ...]
+    attempts: int = 1
+    retried: tuple[str, ...] = ()
+    """The class of each failure that another attempt followed."""
+    backoff_s: float = 0.0
 
     @property
     def stages_ms(self) -> float:
@@ -110,6 +117,9 @@ def take(exchange: Exchange, client: str, target: Target | None) -> Line:
         outcome.client_gone,
         None if risk is None or risk.limit is None else risk.likely,
         tuple(exchange.timings),
+        outcome.attempts,
+        tuple(outcome.retried),
+        outcome.backoff_s,
     )
 
 
@@ -201,6 +211,9 @@ def _changes(line: Line) -> dict[str, Any]:
         "why": "; ".join(dict.fromkeys(reason for _, reason in line.edits)),
         "dropped": ",".join(line.dropped),
         "notes": "; ".join(line.notes),
+        "attempts": line.attempts if line.attempts > 1 else None,
+        "retried": ",".join(line.retried),
+        "backoff_ms": round(line.backoff_s * 1000, 1) or None,
     }
 
 

@@ -68,7 +68,12 @@ def _pipelines(config: Config) -> Iterator[str]:
 
 def _sections(config: Config) -> str:
     lines: list[str] = []
-    for name, section in (("serve", config.serve), ("core", config.core), ("store", config.store)):
+    for name, section in (
+        ("serve", config.serve),
+        ("core", config.core),
+        ("store", config.store),
+        ("retry", config.retry),
+    ):
         lines += [f"  {name}", *_options(config, (name,), section)]
     return _block("server", lines)
 

@@ -110,10 +110,13 @@ class UpstreamError(ProxyError):
         content_type: str | None = None,
         headers: Mapping[str, str] | None = None,
         own: bool = False,
+        unreached: bool = False,
     ) -> None:
         super().__init__(message, cause=cause, headers=headers)
         self.own = own
         """Whether the message is in our words alone, fit for the log."""
+        self.unreached = unreached
+        """Whether the connection failed before any answer: refused, reset, no name, TLS, too long to open."""
         self.status = status
         self.body = body
         self.content_type = content_type
@@ -122,5 +125,7 @@ class UpstreamError(ProxyError):
 class UpstreamTimeout(UpstreamError):
     """The upstream did not connect, answer or go on in time."""
 
-    def __init__(self, message: str) -> None:
-        super().__init__(message, cause=Cause.TIMEOUT, own=True)
+    def __init__(self, message: str, *, unreached: bool = False, began: bool = False) -> None:
+        super().__init__(message, cause=Cause.TIMEOUT, own=True, unreached=unreached)
+        self.began = began
+        """Whether an answer had begun."""

@@ -62,6 +62,14 @@ class Outcome(msgspec.Struct, kw_only=True):
     sent_bytes: int = 0
     """Bytes of the body sent upstream."""
     received_bytes: int = 0
+    upstream: str | None = None
+    """Where the last attempt went, None when none was made."""
+    attempts: int = 0
+    """Requests sent upstream for this one."""
+    backoff_s: float = 0.0
+    """Seconds waited between attempts."""
+    retried: list[str] = []
+    """The class of each failure that was followed by another attempt."""
     first_byte_s: float | None = None
     """Seconds from the request's arrival to the first byte for the client."""
     total_s: float = 0.0

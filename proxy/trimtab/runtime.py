@@ -1,6 +1,7 @@
 """What lives as long as the proxy: connections, tables, the store, and the set of stages in force, which can change."""
 
 import asyncio
+import random
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,6 +19,7 @@ from trimtab.epochs import Epochs
 from trimtab.errors import BadRequest, Cause, ConfigError, ProxyError
 from trimtab.memo import FactTable, MessageTable
 from trimtab.pipeline import Pipeline
+from trimtab.policy import Budget
 from trimtab.rates import rates
 from trimtab.registry import AnyStage, compile_chain
 from trimtab.services import Clock, Counters, Services, Store, SystemClock
@@ -135,6 +137,10 @@ class Runtime:
         self.messages = MessageTable(config.core.memo_mb * 1024 * 1024 * 3 // 4)
         self.counts: FactTable[Any] = FactTable(config.core.memo_entries)
         self.forwarder = Forwarder()
+        self.policy = config.retry.policy()
+        self.budget = Budget(config.retry.budget, config.retry.reserve)
+        self.chance: Callable[[], float] = random.random
+        """A number in [0, 1), for the length of waits."""
         self.started = False
         self.draining = False
         """Whether the proxy is stopping: new requests are sent away."""
@@ -253,6 +259,7 @@ class Runtime:
             logger.warning("reload: {}", sentence)
         old, self.current, self.config = self.current, fresh, config
         self._limit(config)
+        self.policy = config.retry.policy()
         logger.info("reloaded {}", config.path)
         self.counters.add("reloads")
         self._retiring.add(old)

@@ -1,5 +1,6 @@
 """What a stage may use beyond its exchange, given to it at start."""
 
+import asyncio
 import time
 from collections import Counter
 from typing import Any, Protocol
@@ -21,12 +22,19 @@ class Clock(Protocol):
     def monotonic(self) -> float:
         """Seconds that only grow."""
 
+    async def sleep(self, seconds: float) -> None:
+        """Let so much time pass."""
+
 
 class SystemClock:
     """The machine's own time."""
 
     now = staticmethod(time.time)
     monotonic = staticmethod(time.monotonic)
+
+    async def sleep(self, seconds: float) -> None:
+        """Let so much time pass."""
+        await asyncio.sleep(seconds)
 
 
 class Store(Protocol):

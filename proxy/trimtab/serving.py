@@ -1,12 +1,14 @@
 """Serves one exchange: the stages, the upstream, the way back, and an end that is always booked."""
 
 from collections.abc import Sequence
+from functools import partial
 from time import perf_counter
 
 from loguru import logger
 
 from trimtab import extras, headers, relay
 from trimtab.asgi import STREAM_HEADERS, Receive, Writer
+from trimtab.attempts import Attempts, Reach
 from trimtab.counting import count
 from trimtab.dialects import DIALECTS
 from trimtab.dialects.base import Dialect
@@ -38,6 +40,7 @@ class Serving:
         self._begun = perf_counter()
         self._waited = 0.0
         self._spelling: Spelling | None = None
+        self._shown = False
 
     async def run(self, receive: Receive) -> None:
         """Answer the client; whatever happens, the done hooks run once."""
@@ -78,7 +81,12 @@ class Serving:
             body = self._dialect.count(await count(self._runtime, self._exchange, target))
             await self._writer.whole(200, self._fields("application/json"), body)
         else:
-            await self._forward(watch, target)
+            attempts = Attempts(self._runtime, self._exchange, self._reach)
+            await attempts.run(watch, target, partial(self._forward, watch))
+
+    def _reach(self) -> Reach:
+        """How much of an answer has reached the client; pings say nothing."""
+        return Reach(self._writer.status is not None, self._shown or self._writer.ended)
 
     def _name_model(self, target: Target) -> None:
         """Without a stage that writes it, the core writes the target's name of the model."""
@@ -91,9 +99,8 @@ class Serving:
         call = call_for(self._runtime, self._exchange, target)
         self._runtime.economics.sending(self._exchange)
         self._exchange.outcome.sent_bytes = len(call.body)
-        if target.dialect != self._exchange.dialect:
-            self._spelling = spelling(self._exchange.conversation, target.dialect)
-        watch.expect(target.upstream.first_byte_timeout, target.upstream.silence_timeout)
+        translated = target.dialect != self._exchange.dialect
+        self._spelling = spelling(self._exchange.conversation, target.dialect) if translated else None
         asked = perf_counter()
         async with await self._runtime.forwarder.send(call) as response:
             self._waited = perf_counter() - asked
@@ -123,6 +130,7 @@ class Serving:
                 watch.touch()
                 await self._open(watch, response)
                 watch.hold()
+                self._shown = True
                 await self._writer.write(out)
                 watch.touch()
         await self._end(watch, response, passing.finish())
@@ -220,7 +228,8 @@ class Serving:
             fields["content-type"] = content_type
         if exchange.dropped:
             fields["x-trimtab-dropped"] = ",".join(exchange.dropped)
-        steps = [*exchange.timings, ("upstream", self._waited)] if self._waited else exchange.timings
+        waits = (("retry", exchange.outcome.backoff_s), ("upstream", self._waited))
+        steps = [*exchange.timings, *(step for step in waits if step[1])]
         fields["server-timing"] = ", ".join(f"{label};dur={seconds * 1000:.2f}" for label, seconds in steps)
         return fields
 

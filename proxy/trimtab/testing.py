@@ -7,6 +7,7 @@ async def test_it_shortens(bench):
         assert bench.sent(exchange)["messages"][0]["content"] == "x" * 10
 """
 
+import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Self
@@ -49,6 +50,11 @@ class StillClock:
     def advance(self, seconds: float) -> None:
         """Let time pass."""
         self._passed += seconds
+
+    async def sleep(self, seconds: float) -> None:
+        """Let time pass at once; others get their turn."""
+        self.advance(seconds)
+        await asyncio.sleep(0)
 
 
 def table() -> ModelTable:

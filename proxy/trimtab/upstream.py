@@ -196,7 +196,8 @@ def _timeout(connect: float) -> aiohttp.ClientTimeout:
 
 def _no_answer(call: Call, error: Exception) -> UpstreamError:
     if isinstance(error, aiohttp.ConnectionTimeoutError):
-        return UpstreamTimeout(f"upstream '{call.name}' did not accept a connection within {call.connect_timeout:g} s")
+        text = f"upstream '{call.name}' did not accept a connection within {call.connect_timeout:g} s"
+        return UpstreamTimeout(text, unreached=True)
     if isinstance(error, aiohttp.ClientConnectorCertificateError | aiohttp.ClientConnectorSSLError):
         reason = "its TLS certificate or handshake was refused"
     elif isinstance(error, aiohttp.ClientConnectorDNSError):
@@ -207,7 +208,7 @@ def _no_answer(call: Call, error: Exception) -> UpstreamError:
         reason = "it closed the connection without an answer"
     else:
         reason = type(error).__name__
-    return UpstreamError(f"upstream '{call.name}' did not answer: {reason}", own=True)
+    return UpstreamError(f"upstream '{call.name}' did not answer: {reason}", own=True, unreached=True)
 
 
 def _broke_off(call: Call, error: Exception) -> UpstreamError:

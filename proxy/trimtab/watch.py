@@ -2,7 +2,8 @@
 
 import asyncio
 import math
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
 from types import TracebackType
 from typing import Any, Self
 
@@ -44,6 +45,7 @@ class Watch:
         self._ping = ping
         self._pinging: asyncio.Task[None] | None = None
         self._reason: Exception | None = None
+        self._left = False
         self._alive = False
         self._held = False
 
@@ -67,20 +69,44 @@ class Watch:
         if self._pinging is not None:
             self._pinging.cancel()
         reason, self._task = self._reason, None
-        if reason is None:
-            return
+        if reason is not None:
+            await self._take_back(kind, reason)
+
+    async def _take_back(self, kind: type[BaseException] | None, reason: Exception) -> None:
+        """Turn our own cancellation of the task, which ended in an exception of `kind`, into its reason."""
         task = asyncio.current_task()
         # Somebody else's cancellation stands beside ours: it outweighs the reason, and goes on.
         others = task is not None and task.uncancel() > self._cancelling
-        if kind is None:
-            # The work was done when the interruption came: take it out of the task, or the next await would meet it.
+        if kind is not asyncio.CancelledError:
+            # The work was over when the interruption came: take it out of the task, or the next await would meet it.
             try:
                 await asyncio.sleep(0)
             except asyncio.CancelledError:
                 if others or (task is not None and task.cancelling() > self._cancelling):
                     raise
-        elif kind is asyncio.CancelledError and not others:
+        elif not others:
             raise reason from None
+
+    @asynccontextmanager
+    async def patience(self, first_byte: float, silence: float) -> AsyncIterator[None]:
+        """One attempt, with the limits of `expect`. Raises UpstreamTimeout beyond them; another attempt may follow."""
+        self.expect(first_byte, silence)
+        kind: type[BaseException] | None = None
+        try:
+            yield
+        except BaseException as error:
+            kind = type(error)
+            raise
+        finally:
+            self.expect(math.inf, math.inf)
+            reason = self._reason
+            if isinstance(reason, UpstreamTimeout):
+                self._reason = None
+                try:
+                    await self._take_back(kind, reason)
+                finally:
+                    if self._left:
+                        self._end(ClientGone())
 
     def expect(self, first_byte: float, silence: float) -> None:
         """The upstream is asked now: `first_byte` seconds to begin, then `silence` from one piece to the next."""
@@ -122,6 +148,7 @@ class Watch:
         self._end(reason)
 
     def _end(self, reason: Exception) -> None:
+        self._left |= isinstance(reason, ClientGone)
         if self._task is not None and self._reason is None:
             self._reason = reason
             self._task.cancel()
@@ -151,7 +178,7 @@ class Watch:
                 return
         elif now >= self._last + limit:
             what = "went silent for" if self._alive else "sent no first byte within"
-            self._end(UpstreamTimeout(f"the upstream {what} {limit:g} s"))
+            self._end(UpstreamTimeout(f"the upstream {what} {limit:g} s", began=self._alive))
             return
         if self._ping is not None and not self._held and now >= self._next_ping():
             self._pinged = now

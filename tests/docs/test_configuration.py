@@ -12,13 +12,13 @@ import pytest
 from docs.pages import blocks, page, pages, rows, section, shipped, tables
 from trimtab import headers
 from trimtab.api import Cache, Credentials, Model, ModelTable, Prices, Refused, Upstream
-from trimtab.config import CoreOptions, ServeOptions, StoreOptions, load
+from trimtab.config import CoreOptions, RetryOptions, ServeOptions, StoreOptions, load
 from trimtab.settings import settings
 from trimtab.testing import StageBench
 from trimtab_stages.auth import Auth, AuthOptions
 
 PAGE = "configuration.md"
-SECTIONS = {"[serve]": ServeOptions, "[core]": CoreOptions, "[store]": StoreOptions}
+SECTIONS = {"[serve]": ServeOptions, "[core]": CoreOptions, "[store]": StoreOptions, "[retry]": RetryOptions}
 ROWS = {"[upstream.NAME]": Upstream, "[model.NAME]": Model}
 
 

@@ -208,3 +208,16 @@ async def test_a_name_cannot_forge_a_line(said: list[Any]) -> None:
     [record] = await lines(said, forged)
     assert record["message"].isprintable()
     assert len(record["message"]) < 700
+
+
+async def test_several_attempts_are_told_and_one_is_not(said: list[Any]) -> None:
+    told = {"attempts": 3, "retried": ["connect", "overloaded"], "backoff_s": 1.5}
+    [record] = await lines(said, outcome=told)
+    assert {name: values(record)[name] for name in ("attempts", "retried", "backoff_ms")} == {
+        "attempts": 3,
+        "retried": "connect,overloaded",
+        "backoff_ms": 1500.0,
+    }
+    said.clear()
+    [record] = await lines(said)
+    assert not {"attempts", "retried", "backoff_ms"} & set(values(record))

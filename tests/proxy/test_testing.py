@@ -116,6 +116,13 @@ def test_the_clock_stands_still() -> None:
     assert (clock.now(), clock.monotonic()) == (1002.5, 2.5)
 
 
+async def test_who_sleeps_by_the_clock_wakes_at_once_and_later() -> None:
+    clock = StillClock(1000.0)
+    wait = 600.0
+    await clock.sleep(wait)
+    assert (clock.now(), clock.monotonic()) == (1600.0, 600.0)
+
+
 async def test_the_store_and_the_stages_share_the_clock() -> None:
     clock = StillClock()
     bench = StageBench(clock=clock)

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from fakeloop import run, turns
-from trimtab.errors import UpstreamError
+from trimtab.errors import UpstreamError, UpstreamTimeout
 from trimtab.watch import ClientGone, Watch
 
 
@@ -368,3 +368,88 @@ def test_a_timeout_around_the_watch_is_a_timeout() -> None:
             await silence(100)
 
     assert run(end(work())) == ("TimeoutError", 10)
+
+
+def test_after_a_silence_another_attempt_may_follow() -> None:
+    async def main() -> tuple[str, float, str]:
+        async with watch() as watching:
+            with pytest.raises(UpstreamTimeout) as caught:
+                async with watching.patience(60, 30):
+                    await silence(1000)
+            async with watching.patience(60, 30):
+                await silence(50)
+        return caught.value.message, now(), "began" if caught.value.began else "silent"
+
+    assert run(main()) == ("the upstream sent no first byte within 60 s", 110, "silent")
+
+
+def test_between_two_attempts_nothing_is_too_slow() -> None:
+    async def main() -> float:
+        async with watch() as watching:
+            async with watching.patience(60, 30):
+                watching.touch()
+            await silence(5000)
+        return now()
+
+    assert run(main()) == 5000
+
+
+def test_a_silence_behind_a_first_byte_is_told_as_such() -> None:
+    async def main() -> bool:
+        async with watch() as watching:
+            try:
+                async with watching.patience(60, 30):
+                    watching.touch()
+                    await silence(1000)
+            except UpstreamTimeout as error:
+                return error.began
+        return False
+
+    assert run(main())
+
+
+def test_work_that_was_done_as_its_time_ended_is_done() -> None:
+    async def main() -> str:
+        async with watch() as watching:
+            async with watching.patience(60, 30):
+                with suppress(asyncio.CancelledError):
+                    await silence(1000)
+            await silence(1)
+        return "done"
+
+    assert run(main()) == "done"
+
+
+def test_a_client_that_leaves_during_an_attempt_ends_them_all() -> None:
+    async def work() -> None:
+        async with watch(left=10) as watching:
+            for _ in range(3):
+                async with watching.patience(60, 30):
+                    await silence(1000)
+
+    assert run(end(work())) == ("ClientGone", 10)
+
+
+def test_a_client_that_leaves_as_the_upstreams_time_ends_is_gone() -> None:
+    async def work() -> None:
+        async with watch(left=60) as watching:
+            for _ in range(3):
+                with suppress(UpstreamTimeout):
+                    async with watching.patience(60, 30):
+                        await silence(1000)
+
+    assert run(end(work())) == ("ClientGone", 60)
+
+
+def test_pings_go_on_between_two_attempts() -> None:
+    pings = Pings()
+
+    async def main() -> None:
+        async with watch(ping=pings) as watching:
+            with suppress(UpstreamTimeout):
+                async with watching.patience(50, 30):
+                    await silence(1000)
+            await silence(30)
+
+    run(main())
+    assert pings.at == [45, 65, 80]

@@ -4,12 +4,13 @@ from trimtab.endpoints import endpoint
 
 from .changes import changes
 from .load import load
-from .sections import Config, CoreOptions, PipelineOptions, ServeOptions, StageSpec, StoreOptions, leaves
+from .sections import Config, CoreOptions, PipelineOptions, RetryOptions, ServeOptions, StageSpec, StoreOptions, leaves
 
 __all__ = [
     "Config",
     "CoreOptions",
     "PipelineOptions",
+    "RetryOptions",
     "ServeOptions",
     "StageSpec",
     "StoreOptions",

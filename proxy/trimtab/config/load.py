@@ -13,7 +13,7 @@ from .chains import Chains
 from .draft import Draft, header
 from .environment import Override, environment, overrides
 from .needs import check_guard
-from .sections import Config, CoreOptions, ServeOptions, StoreOptions
+from .sections import Config, CoreOptions, RetryOptions, ServeOptions, StoreOptions
 from .table import SECTIONS, apply, lay_tables, model_table
 
 REDIS = ("redis", "rediss", "unix")
@@ -37,6 +37,7 @@ def load(path: Path | None = None, environ: Mapping[str, str] | None = None) -> 
     store = draft.convert(("store",), StoreOptions)
     if store is not None and store.url is not None and urlsplit(store.url).scheme not in REDIS:
         draft.wrong(("store", "url"), f"must begin with {', '.join(f'{scheme}://' for scheme in REDIS)}")
+    retry = draft.convert(("retry",), RetryOptions)
     models = model_table(draft, shipped)
     for name in models.upstreams:
         if draft.sources.get(("upstream", name, "max-parallel")) == draft.name:
@@ -50,12 +51,13 @@ def load(path: Path | None = None, environ: Mapping[str, str] | None = None) -> 
     chains.read(set_outside, given)
     uses = {name: [chains.use(label) for label in labels] for name, labels in chains.pipelines.items()}
     check_guard(draft, uses, _server_keys(draft, tables, set_outside))
-    if draft.problems or serve is None or core is None or store is None:
+    if draft.problems or serve is None or core is None or store is None or retry is None:
         raise ConfigError(*draft.problems)
     return Config(
         serve=serve,
         core=core,
         store=store,
+        retry=retry,
         models=models,
         pipelines=chains.pipelines,
         stages=chains.stages,

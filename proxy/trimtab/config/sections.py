@@ -9,6 +9,7 @@ import msgspec
 
 from trimtab.hookspecs import StageOptions
 from trimtab.models import ModelTable
+from trimtab.policy import Policy
 from trimtab.registry import AnyStage
 
 Port = Annotated[int, msgspec.Meta(ge=0, le=65535)]
@@ -75,6 +76,25 @@ class CoreOptions(Section, frozen=True, kw_only=True):
     """Whether replies say how full the context is, in members beside the upstream's own."""
 
 
+class RetryOptions(Section, frozen=True, kw_only=True):
+    """`[retry]`: what is done about failures of upstreams."""
+
+    attempts: Count = 3
+    """Requests to one target for one request of a client, before its first byte; 1 tries once."""
+    first_wait: Seconds = 1.0
+    """Seconds before the second of them; each further wait is twice as long, and by chance up to a half shorter."""
+    max_wait: Seconds = 30.0
+    """Seconds of one wait at most. An upstream that asks for more is not asked again."""
+    budget: Annotated[float, msgspec.Meta(ge=0, le=1)] = 0.1
+    """How many more requests than came in may go out, as a share of them."""
+    reserve: Annotated[int, msgspec.Meta(ge=0)] = 10
+    """Retries to begin with, and how many unused ones add up to; 0 allows none."""
+
+    def policy(self) -> Policy:
+        """The rules with these numbers."""
+        return Policy(attempts=self.attempts, first_wait=self.first_wait, max_wait=self.max_wait)
+
+
 class StoreOptions(Section, frozen=True, kw_only=True):
     """`[store]`: what outlives the process."""
 
@@ -106,6 +126,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     serve: ServeOptions
     core: CoreOptions
     store: StoreOptions
+    retry: RetryOptions = RetryOptions()
     models: ModelTable
     pipelines: Mapping[str, tuple[str, ...]]
     """Labels by pipeline, without the stages that are switched off."""

@@ -9,9 +9,9 @@ from trimtab.registry import hint
 
 from .draft import Draft, header
 from .environment import Override
-from .sections import CoreOptions, ServeOptions, StoreOptions
+from .sections import CoreOptions, RetryOptions, ServeOptions, StoreOptions
 
-SECTIONS = {"serve": ServeOptions, "core": CoreOptions, "store": StoreOptions}
+SECTIONS = {"serve": ServeOptions, "core": CoreOptions, "store": StoreOptions, "retry": RetryOptions}
 ROWS: Mapping[str, type[Entry]] = {"upstream": Upstream, "model": Model}
 
 

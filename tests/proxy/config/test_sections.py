@@ -1,6 +1,6 @@
 import pytest
 
-from trimtab.config import ServeOptions, leaves
+from trimtab.config import RetryOptions, ServeOptions, leaves
 from trimtab.models import Model, Prices
 
 
@@ -27,3 +27,8 @@ def test_leaves_walk_tables_in_tables() -> None:
     found = dict(leaves(Model(prices=Prices(input=1, cached=2, output=3)), ("m",)))
     assert found["m", "prices", "cached"] == 2
     assert found["m", "max-output"] is None
+
+
+def test_the_numbers_of_retries_reach_the_policy() -> None:
+    policy = RetryOptions(attempts=5, first_wait=2.0, max_wait=9.0).policy()
+    assert (policy.attempts, policy.first_wait, policy.max_wait) == (5, 2.0, 9.0)
