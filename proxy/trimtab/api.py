@@ -17,7 +17,7 @@ from trimtab.conversation import (
 )
 from trimtab.dialects.base import Prompt, Rendered
 from trimtab.economics import Economics, Spent, Verdict, spend
-from trimtab.epochs import Boundary, Epoch, Epochs, Owner, fingerprint
+from trimtab.epochs import Boundary, Epoch, Epochs, Owner, fingerprint, tenant
 from trimtab.errors import (
     BadRequest,
     Cause,
@@ -141,6 +141,7 @@ __all__ = [
     "replace",
     "size_of",
     "spend",
+    "tenant",
     "terms",
     "tokenizer",
     "tokens_of",

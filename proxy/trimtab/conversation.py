@@ -216,6 +216,10 @@ class Conversation(msgspec.Struct, frozen=True):
         new = self.messages[:index] + (() if message is None else (message,)) + self.messages[index + 1 :]
         return msgspec.structs.replace(self, messages=new, edited=True)
 
+    def with_messages(self, messages: Sequence[Message]) -> "Conversation":
+        """The conversation with other messages."""
+        return msgspec.structs.replace(self, messages=tuple(messages), edited=True)
+
     def with_member(self, name: str, raw: bytes | None) -> "Conversation":
         """The conversation with one member of its head replaced, added or removed (None)."""
         return msgspec.structs.replace(self, head=self.head.having(name, raw))

@@ -124,7 +124,7 @@ class Epochs:
 
     async def get(self, exchange: Exchange, boundary: Boundary) -> Epoch | None:
         """The record of a boundary, None where nobody decided yet; the store is asked only where memory knows none."""
-        key = _tenant(exchange), boundary.key
+        key = tenant(exchange), boundary.key
         found = self._known.get(key)
         if found is not None:
             self._known.move_to_end(key)
@@ -138,7 +138,7 @@ class Epochs:
         """
         if exchange.operation == "count":
             return epoch
-        key = _tenant(exchange), boundary.key
+        key = tenant(exchange), boundary.key
         value = msgspec.json.encode(epoch)
         winner = await self._store.add(KIND, *key, value)
         held = _read(winner)
@@ -235,7 +235,7 @@ def _answers(message: Message) -> bool:
         return True
 
 
-def _tenant(exchange: Exchange) -> str:
+def tenant(exchange: Exchange) -> str:
     """Whose record it is: a conversation of one client never meets the records of another."""
     credentials = exchange.get(Credentials)
     if credentials is None:

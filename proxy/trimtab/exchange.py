@@ -192,6 +192,18 @@ class Exchange:
         self.edits.append(Edit(self.stage, reason, index=index, before=before, after=message))
         return True
 
+    def edit_all(self, changes: Mapping[int, Message | None], reason: str) -> bool:
+        """Replace, or remove, many messages at once; indexes are those before any of it. False as in `edit`."""
+        if self.compaction or not changes:
+            return False
+        messages = list(self.conversation.messages)
+        # From the end on, so that each entry's index is the one at its moment.
+        for index, message in sorted(changes.items(), reverse=True):
+            self.edits.append(Edit(self.stage, reason, index=index, before=messages[index], after=message))
+            messages[index : index + 1] = () if message is None else (message,)
+        self.conversation = self.conversation.with_messages(messages)
+        return True
+
     def set_member(self, name: str, value: Any, reason: str) -> None:
         """Set a member of the request's head, or remove it (None); splices that one member.
 

@@ -19,7 +19,7 @@ from trimtab.conversation import DialectName
 from trimtab.dialects import DIALECTS
 from trimtab.economics import Economics
 from trimtab.epochs import Epochs
-from trimtab.errors import UpstreamError
+from trimtab.errors import ProxyError, UpstreamError
 from trimtab.events import Event, Usage
 from trimtab.exchange import Answer, Exchange, Incoming, Operation
 from trimtab.hookspecs import Reply
@@ -81,14 +81,14 @@ class StageBench:
         *stages: AnyStage,
         models: ModelTable | None = None,
         clock: StillClock | None = None,
-        answers: Sequence[str] = (),
+        answers: Sequence[str | ProxyError] = (),
         directory: str = ".",
         loopback: bool = True,
         store: Store | None = None,
     ) -> None:
         self.clock = clock or StillClock()
         self.asked: list[tuple[str, Any]] = []
-        """(model, prompt) of each `ask`; `answers` are given in turn, then UpstreamError."""
+        """(model, prompt) of each `ask`; `answers` are given, or raised, in turn, then UpstreamError."""
         self._answers = list(answers)
         counters = Counters()
         held = store or MemoryStore(self.clock)
@@ -173,4 +173,7 @@ class StageBench:
         self.asked.append((model, prompt))
         if not self._answers:
             raise UpstreamError("no answer was prepared")
-        return Answer(self._answers.pop(0), None)
+        answer = self._answers.pop(0)
+        if isinstance(answer, ProxyError):
+            raise answer
+        return Answer(answer, None)

@@ -12,7 +12,7 @@ from wire.scripted import playing
 
 pytestmark = pytest.mark.anyio
 
-STAGES = ("auth", "env-dedup", "token-count", "risk-assess", "route", "scale", "log")
+STAGES = ("auth", "env-dedup", "image-aging", "token-count", "risk-assess", "route", "scale", "log")
 REMOVED = [tuple(stage for stage in STAGES if stage != gone) for gone in STAGES]
 SWAPPED = [(*STAGES[:i], STAGES[i + 1], STAGES[i], *STAGES[i + 2 :]) for i in range(len(STAGES) - 1)]
 BODY = b'{"model":"glm-4.6","max_tokens":5,"messages":[{"role":"user","content":"hi"}]}'

@@ -1,0 +1,215 @@
+"""Puts a text where an image was, once the conversation has gone on: a description by the vision model.
+
+When images become old, and which, is the business of `image_places`, what is said of them of `image_texts`. Here the
+stage asks for its record and obeys it: an epoch's texts are chosen once, at its first request. Descriptions are made
+after a reply has gone, long before they are needed; an image without one is told by its size until the next epoch.
+"""
+
+from collections.abc import Iterator, Sequence
+from functools import partial
+from typing import NamedTuple
+
+from loguru import logger
+
+from trimtab.api import (
+    Boundary,
+    Epoch,
+    Exchange,
+    Fact,
+    Image,
+    Message,
+    Owner,
+    ProxyError,
+    Reply,
+    Services,
+    Stage,
+    StageOptions,
+    fingerprint,
+    hookimpl,
+)
+from trimtab_stages import image_texts
+from trimtab_stages.condense_ranges import last_word, said
+from trimtab_stages.frozen_texts import FrozenTexts
+from trimtab_stages.image_places import images_of, moments, refers, without
+
+KIND = "image-description"
+AT_ONCE = 4
+"""Descriptions made after one reply at most; the newest images first."""
+SECONDS = 30.0
+"""How long the vision model has for one."""
+REST = 60.0
+"""Seconds without a question after one that failed."""
+APART = 20
+"""Messages between two moments where the text goes to the model that sees the images: every one is an epoch there."""
+
+
+class ImageAgingOptions(StageOptions, frozen=True, kw_only=True):
+    """The table `[stage.image-aging]`."""
+
+    threshold: int = 8
+    """Messages since the newest image after which images are old."""
+    context_messages: int = 2
+    """Messages before an image that its description rests on."""
+    cache_entries: int = 1000
+    """Descriptions kept in memory; the store keeps them all."""
+    text: str = image_texts.DEFAULT
+    """What stands where an image was."""
+    model: str = ""
+    """Who describes images; empty is the model that the request with images goes to."""
+
+    def __post_init__(self) -> None:
+        if self.threshold < 1 or self.context_messages < 0 or self.cache_entries < 1:
+            raise ValueError("threshold and cache-entries must be 1 or more, context-messages 0 or more")
+        image_texts.check(self.text)
+
+
+class Shown(NamedTuple):
+    """An image: the key of its description, the index of its message, the image."""
+
+    key: bytes
+    at: int
+    image: Image
+
+
+class ImageAged(Fact, frozen=True):
+    """What the stage did to a request."""
+
+    images: int
+    """Images that became texts."""
+    described: int
+    """Those of them of which a description tells."""
+
+
+class ImageAging(Stage[ImageAgingOptions]):
+    """Replaces old images, all of a message in place."""
+
+    name = "image-aging"
+    Options = ImageAgingOptions
+    provides = frozenset({ImageAged})
+    optional = True
+    shapes = True
+
+    @hookimpl
+    async def start(self, services: Services) -> None:
+        """Keep what the process has."""
+        self._epochs, self._clock, self._counters = services.epochs, services.clock, services.counters
+        self._texts = FrozenTexts(services.store, KIND, self.options.cache_entries)
+        self._owner = Owner(self.name, fingerprint(self.options.text, self.options.threshold))
+        self._asking: set[bytes] = set()
+        self._resting = 0.0
+
+    @hookimpl
+    async def request(self, exchange: Exchange) -> Reply | None:
+        """Do what the newest record says, and leave the description of images without one for later."""
+        if exchange.compaction or not exchange.conversation.has(Image):
+            return None
+        if len(exchange.conversation.messages) != len(exchange.received.messages):
+            exchange.notes.append("image-aging did nothing: a stage before it removed messages")
+            return None
+        model = self.options.model or exchange.target.model.name
+        if exchange.operation == "generate":
+            exchange.later(partial(self._describe, exchange, model))
+        for until in reversed(self._moments(exchange)):
+            epoch = await self._epoch(exchange, until, model)
+            if epoch is not None:
+                await self._apply(exchange, epoch)
+                break
+        return None
+
+    def _moments(self, exchange: Exchange) -> list[int]:
+        """Where the text goes elsewhere a moment is free, since that model has nothing cached of the images."""
+        target, text = exchange.target, exchange.text_target
+        stays = target.upstream.name == text.upstream.name and target.model.name == text.model.name
+        return moments(exchange.received.messages, self.options.threshold, apart=APART if stays else 0)
+
+    async def _epoch(self, exchange: Exchange, until: int, model: str) -> Epoch | None:
+        """The record of a moment. The first request past it writes one, unless its user speaks of an image."""
+        boundary: Boundary | None = self._epochs.before(exchange, self._owner, until)
+        if boundary is None:
+            return None
+        epoch = await self._epochs.get(exchange, boundary)
+        if epoch is not None or refers(_last_words(exchange.received.messages)):
+            return epoch
+        keys = []
+        for key, *_ in self._shown(exchange, until, model):
+            keys.append(key.hex() if await self._texts.get(exchange, key) else "")
+        return await self._epochs.settle(
+            exchange, boundary, Epoch(form="text", messages=until, size=boundary.size, texts=tuple(keys))
+        )
+
+    async def _apply(self, exchange: Exchange, epoch: Epoch) -> None:
+        texts = [await self._texts.get(exchange, bytes.fromhex(key)) if key else None for key in epoch.texts]
+        told = iter(texts)
+        changes: dict[int, Message] = {}
+        for index, message in enumerate(exchange.received.messages[: epoch.messages]):
+            mine = [next(told, None) for _ in images_of(message)]
+            if mine:
+                changes[index] = self._aged(exchange.conversation.messages[index], mine)
+        if exchange.edit_all(changes, "old images"):
+            described = sum(text is not None for text in texts)
+            exchange.put(ImageAged(images=len(texts), described=described))
+            self._counters.add("image_aging.images", len(texts))
+
+    def _aged(self, message: Message, texts: Sequence[str | None]) -> Message:
+        """The message with its texts; made once, and again only when they are others."""
+        told = self.options.text, tuple(texts)
+        known = message.notes.get("aged")
+        if known is None or known[0] != told:
+            mine = iter(texts)
+            after = without(message, lambda image: image_texts.text_for(self.options.text, image, next(mine, None)))
+            known = message.notes["aged"] = told, after
+        after_: Message = known[1]
+        return after_
+
+    def _shown(self, exchange: Exchange, until: int, model: str) -> Iterator[Shown]:
+        """The images of the first messages with the keys of their descriptions, which are worked out once."""
+        messages = exchange.received.messages
+        for index, message in enumerate(messages[:until]):
+            images = images_of(message)
+            if not images:
+                continue
+            before = messages[max(0, index - self.options.context_messages) : index]
+            known = message.notes.get("described")
+            if known is None or known[:2] != (model, before):
+                keys = [image_texts.key_of(image, before, model) for image in images]
+                known = message.notes["described"] = model, before, keys
+            yield from (Shown(key, index, image) for key, image in zip(known[2], images, strict=True))
+
+    async def _describe(self, exchange: Exchange, model: str) -> None:
+        """Ask for descriptions that are missing; a model that fails is left alone for a while."""
+        for key, index, image in [*self._shown(exchange, len(exchange.received.messages), model)][::-1][:AT_ONCE]:
+            if key in self._asking or self._clock.monotonic() < self._resting:
+                continue
+            if await self._texts.get(exchange, key) is not None:
+                continue
+            self._asking.add(key)
+            try:
+                await self._ask(exchange, key, image, index, model)
+            finally:
+                self._asking.discard(key)
+
+    async def _ask(self, exchange: Exchange, key: bytes, image: Image, index: int, model: str) -> None:
+        messages = exchange.received.messages
+        before = messages[max(0, index - self.options.context_messages) : index]
+        try:
+            answer = await exchange.ask(model, image_texts.question(image, before, messages[index]), seconds=SECONDS)
+        except ProxyError as error:
+            self._failed(exchange, model, error.message)
+            return
+        text = image_texts.checked(answer.text)
+        if text is None:
+            self._failed(exchange, model, "its answer says nothing")
+            return
+        await self._texts.add(exchange, key, text)
+        self._counters.add("image_aging.described")
+
+    def _failed(self, exchange: Exchange, model: str, reason: str) -> None:
+        self._resting = self._clock.monotonic() + REST
+        self._counters.add("image_aging.undescribed")
+        logger.warning("{}: image-aging got no description from '{}': {}", exchange.id, model, reason)
+
+
+def _last_words(messages: Sequence[Message]) -> str:
+    """What the user said last; nothing where that came with an image, since it then speaks of a new one."""
+    message = messages[last_word(messages)]
+    return "" if message.has(Image) else "\n".join(said(message))

@@ -1,0 +1,89 @@
+"""Where images stand in messages, when they are old, and the messages without them."""
+
+import re
+from collections.abc import Callable, Iterator, Sequence
+
+import msgspec
+
+from trimtab.api import Block, Image, Message, Text, ToolResult, replace
+from trimtab_stages.env_json import mark_of, marked
+
+BATCH = 10
+"""Old images that go together while newer ones keep coming: about 20,000 tokens, so that the edit pays."""
+APART = 20
+"""Messages between two such moments: ten requests."""
+
+_REFERS = re.compile(r"\b(?:image|screenshot|picture|photo|mockup)s?\b", re.IGNORECASE)
+
+
+def images_of(message: Message) -> tuple[Image, ...]:
+    """The images of a message in order, those in tool results too; found once per message."""
+    found: tuple[Image, ...] | None = message.notes.get("images")
+    if found is None:
+        found = message.notes["images"] = tuple(_images(message.blocks)) if message.has(Image) else ()
+    return found
+
+
+def _images(blocks: Sequence[Block]) -> Iterator[Image]:
+    for block in blocks:
+        if isinstance(block, Image):
+            yield block
+        elif isinstance(block, ToolResult):
+            yield from _images(block.content)
+
+
+def moments(messages: Sequence[Message], threshold: int, *, apart: int = 0) -> list[int]:
+    """For each moment at which images became old the index behind the last of them, oldest moment first.
+
+    Images are old when `threshold` messages have passed since the newest one: then all of them go. While new ones keep
+    coming, those that are old go in batches. `apart` is how many messages lie between two moments at least. A function
+    of the messages before each moment: a longer conversation has the same ones, and perhaps more.
+    """
+    found: list[int] = []
+    waiting: list[tuple[int, int]] = []
+    passed = newest = 0
+    last = -APART
+    for index, message in enumerate(messages):
+        pictured = message.has(Image)
+        # The extra message in which agents pass images of tools, where tool messages cannot hold them, is no turn.
+        extra = pictured and message.role == "user" and index > 0 and messages[index - 1].role == "tool"
+        passed += not extra
+        if pictured:
+            newest = passed
+            waiting += [(index, passed)] * len(images_of(message))
+        old = [place for place, at in waiting if passed - at >= threshold]
+        all_old = bool(waiting) and passed - newest >= threshold
+        if (all_old and index - last >= apart) or (len(old) >= BATCH and index - last >= APART):
+            found.append(old[-1] + 1)
+            waiting = waiting[len(old) :]
+            last = index
+    return found
+
+
+def refers(text: str) -> bool:
+    """Whether a user speaks of an image."""
+    return bool(_REFERS.search(text))
+
+
+def without(message: Message, text: Callable[[Image], str]) -> Message:
+    """The message with a text in place of each image, cache marks kept."""
+    return message.with_blocks(_without(message.blocks, text))
+
+
+def _without(blocks: Sequence[Block], text: Callable[[Image], str]) -> list[Block]:
+    found: list[Block] = []
+    for block in blocks:
+        if isinstance(block, Image):
+            found.append(_instead(block, text(block)))
+        elif isinstance(block, ToolResult) and any(isinstance(part, Image) for part in block.content):
+            found.append(replace(block, content=tuple(_without(block.content, text))))
+        else:
+            found.append(block)
+    return found
+
+
+def _instead(image: Image, text: str) -> Text:
+    mark = mark_of(image.raw) if image.raw[:1] == b"{" else None
+    if mark is None:
+        return Text(text=text)
+    return Text(text=text, raw=marked(msgspec.json.encode({"type": "text", "text": text}), mark))

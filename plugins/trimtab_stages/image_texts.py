@@ -1,0 +1,103 @@
+"""What is said of an image that is no longer sent: the question to the model, the key of its answer, the text."""
+
+import hashlib
+import re
+from collections.abc import Sequence
+
+import msgspec
+
+from trimtab.api import Block, Image, Message, Prompt, Text, Thinking, ToolResult, ToolUse, picture_of, replace
+
+VERSION = 1
+"""Of the question; another one asks anew."""
+LONGEST = 2_000
+"""Characters of a description at most."""
+CONTEXT = 4_000
+"""Characters of each message before the image that are shown beside it."""
+UNDESCRIBED = "no description at hand"
+
+DEFAULT = "[Image {width}x{height} shown earlier: {description}]"
+_FIELDS = re.compile(r"\{(\w*)\}")
+KNOWN = ("width", "height", "description", "descriptions")
+
+_ASKED = (
+    "You describe images for a coding agent that will not see them again. Say in at most 150 words what the image "
+    "shows, and quote word for word the text in it that matters: error messages, labels, numbers, file names, code. "
+    "Plain text, no introduction."
+)
+
+
+def check(template: str) -> None:
+    """Raise ValueError for a template with fields that do not exist."""
+    unknown = [name for name in _FIELDS.findall(template) if name not in KNOWN]
+    if unknown:
+        names = ", ".join(f"{{{name}}}" for name in KNOWN)
+        raise ValueError(f"text has no field {{{unknown[0]}}}: there are {names}")
+    if not template.strip():
+        raise ValueError("text must not be empty: something has to stand where an image was")
+
+
+def text_for(template: str, image: Image, description: str | None) -> str:
+    """What stands in an image's place; the size of an image of which only the address is known reads `?`."""
+    picture = picture_of(image)
+    fields = {
+        "width": str(picture.width or "?"),
+        "height": str(picture.height or "?"),
+        "description": description or UNDESCRIBED,
+    }
+    fields["descriptions"] = fields["description"]
+    return _FIELDS.sub(lambda field: fields[field.group(1)], template)
+
+
+def key_of(image: Image, before: Sequence[Message], model: str) -> bytes:
+    """The name of a description: the image itself, what was said before it, who describes it, and the question."""
+    parts = (
+        image.data.encode() or image.url.encode(),
+        *(msgspec.json.encode(canonical(message)) for message in before),
+        model.encode(),
+        str(VERSION).encode(),
+    )
+    return hashlib.sha256(b"".join(len(part).to_bytes(8, "big") + part for part in parts)).digest()
+
+
+def canonical(message: Message) -> list[str]:
+    """What a message says, however it is spelled: role, texts, calls and results, without marks and images."""
+    found: list[str] | None = message.notes.get("canonical")
+    if found is None:
+        found = message.notes["canonical"] = [message.role, *_said(message.blocks)]
+    return found
+
+
+def _said(blocks: Sequence[Block]) -> list[str]:
+    found: list[str] = []
+    for block in blocks:
+        match block:
+            case Text():
+                found.append(block.text)
+            case ToolUse():
+                found.append(f"{block.name} {block.input.decode(errors='replace')}")
+            case ToolResult():
+                found += _said(block.content)
+            case Image():
+                found.append("[image]")
+            case Thinking():
+                pass
+            case _:
+                found.append(type(block).__name__)
+    return found
+
+
+def question(image: Image, before: Sequence[Message], beside: Message) -> Prompt:
+    """What the model is asked: the image, and what was said before it and beside it."""
+    said = [f"{message.role}:\n" + "\n".join(canonical(message)[1:])[-CONTEXT:] for message in (*before, beside)]
+    context = "\n\n".join(said)
+    asked = Text(text=f"The conversation up to the image:\n\n{context}\n\nDescribe this image:")
+    return Prompt(system=_ASKED, content=(asked, replace(image, raw=b"")), max_tokens=2_000, temperature=0.0)
+
+
+def checked(answer: str) -> str | None:
+    """A model's answer as a description: one paragraph of at most LONGEST characters; None where it says nothing."""
+    text = " ".join(answer.split())
+    if len(re.sub(r"\W", "", text)) < 3:
+        return None
+    return text if len(text) <= LONGEST else text[: LONGEST - 3] + "..."

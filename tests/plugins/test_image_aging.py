@@ -1,0 +1,182 @@
+"""Old images become texts: when, which ones, and whose words."""
+
+from typing import Any
+
+import pytest
+
+from talks import body, picture, png, said, text, user
+from trimtab.api import Exchange, Image, UpstreamTimeout
+from trimtab.store import MemoryStore
+from trimtab.testing import StageBench
+from trimtab_stages.image_aging import ImageAged, ImageAging, ImageAgingOptions
+
+pytestmark = pytest.mark.anyio
+
+
+def stage(**options: Any) -> ImageAging:
+    return ImageAging(ImageAgingOptions(**options))
+
+
+def talk(count: int, *shown: int, dialect: str = "chat", last: str = "on") -> list[dict[str, Any]]:
+    """`count` messages in turn, the last one of the user; those at `shown` with a picture."""
+    made = []
+    for index in range(count):
+        words = last if index == count - 1 else "on"
+        shows = [picture(dialect, png(seed=str(index)))] if index in shown else []
+        made.append(said("so") if index % 2 else user(text(words), *shows))
+    return made
+
+
+async def run(bench: StageBench, messages: list[dict[str, Any]], **more: Any) -> Exchange:
+    exchange = bench.exchange(body(messages), **more)
+    await bench.request(exchange)
+    assert exchange.notes == []
+    return exchange
+
+
+def sent(exchange: Exchange) -> list[str]:
+    """What stands in place of each image: its text, or `image`."""
+    found = []
+    for message in StageBench.sent(exchange)["messages"]:
+        for part in message["content"] if isinstance(message["content"], list) else []:
+            if part["type"] in ("image", "image_url"):
+                found.append("image")
+            elif "[Image" in part["text"]:
+                found.append(part["text"])
+    return found
+
+
+PLAIN = "[Image 640x480 shown earlier: no description at hand]"
+
+
+@pytest.mark.parametrize("dialect", ["chat", "messages"])
+async def test_an_old_image_becomes_a_text_and_the_text_model_takes_over(dialect: str) -> None:
+    async with StageBench(stage()) as bench:
+        young = await run(bench, talk(7, 0, dialect=dialect), dialect=dialect)
+        assert (sent(young), young.target.model.name) == (["image"], "eyes")
+        old = await run(bench, talk(9, 0, dialect=dialect), dialect=dialect)
+        assert (sent(old), old.target.model.name) == ([PLAIN], "small")
+        assert old.get(ImageAged) == ImageAged(images=1, described=0)
+        assert not old.conversation.has(Image)
+
+
+async def test_the_description_is_made_after_the_reply_and_used_at_the_next_epoch() -> None:
+    async with StageBench(stage(), answers=["a red button"]) as bench:
+        first = await run(bench, talk(1, 0))
+        assert bench.asked == []
+        await bench.run_later(first)
+        assert [model for model, _ in bench.asked] == ["eyes"]
+        assert sent(await run(bench, talk(9, 0))) == ["[Image 640x480 shown earlier: a red button]"]
+
+
+async def test_a_text_is_never_upgraded_within_an_epoch() -> None:
+    async with StageBench(stage(), answers=["a red button", "another"]) as bench:
+        first = await run(bench, talk(9, 0))
+        await bench.run_later(first)
+        assert len(bench.asked) == 1
+        assert sent(await run(bench, talk(11, 0))) == [PLAIN]
+        later = await run(bench, talk(21, 0, 12))
+        assert sent(later) == ["[Image 640x480 shown earlier: a red button]", PLAIN]
+
+
+async def test_a_description_is_asked_for_once() -> None:
+    async with StageBench(stage(), answers=["a cat", "a dog"]) as bench:
+        for count in (1, 3, 5):
+            await bench.run_later(await run(bench, talk(count, 0)))
+        assert len(bench.asked) == 1
+
+
+async def test_the_newest_image_stays() -> None:
+    async with StageBench(stage()) as bench:
+        exchange = await run(bench, talk(27, *range(0, 27, 2)))
+        assert sent(exchange) == [PLAIN] * 10 + ["image"] * 4
+        assert exchange.target.model.name == "eyes"
+
+
+async def test_an_image_the_user_speaks_of_stays() -> None:
+    async with StageBench(stage()) as bench:
+        assert sent(await run(bench, talk(9, 0, last="what does the screenshot say?"))) == ["image"]
+        # What came with an image speaks of that one, which grows old like any other.
+        made = talk(9, 0)
+        made[0]["content"][0]["text"] = "fix what this screenshot shows"
+        made[2::2] = [{"role": "user", "content": "<environment_details>\nimage\n</environment_details>"}] * 4
+        assert sent(await run(bench, made)) == [PLAIN]
+
+
+async def test_speaking_of_an_image_brings_none_back() -> None:
+    async with StageBench(stage()) as bench:
+        await run(bench, talk(9, 0))
+        assert sent(await run(bench, talk(11, 0, last="what did the picture show?"))) == [PLAIN]
+
+
+async def test_a_restart_and_a_second_worker_send_the_same_bytes() -> None:
+    store = MemoryStore()
+    async with StageBench(stage(), store=store) as one, StageBench(stage(), store=store, answers=["a cat"]) as two:
+        first = (await run(one, talk(9, 0))).conversation.render()
+        other = await run(two, talk(9, 0))
+        await two.run_later(other)
+        assert other.conversation.render() == first
+    async with StageBench(stage(), store=store) as bench:
+        assert (await run(bench, talk(9, 0))).conversation.render() == first
+
+
+async def test_a_lost_store_costs_one_epoch() -> None:
+    async with StageBench(stage(), answers=["a cat"]) as bench:
+        await bench.run_later(await run(bench, talk(1, 0)))
+        assert "a cat" in sent(await run(bench, talk(9, 0)))[0]
+    async with StageBench(stage()) as bench:
+        assert sent(await run(bench, talk(11, 0))) == [PLAIN]
+
+
+async def test_a_second_pass_changes_nothing() -> None:
+    async with StageBench(stage()) as bench:
+        once = (await run(bench, talk(9, 0))).conversation.render()
+        exchange = bench.exchange(once)
+        await bench.request(exchange)
+        assert exchange.conversation.render() == once
+
+
+@pytest.mark.parametrize("answer", ["", "...", UpstreamTimeout("no answer in time")])
+async def test_a_model_that_fails_is_left_alone_for_a_while(answer: Any, logged: list[str]) -> None:
+    async with StageBench(stage(), answers=[answer, "a cat"]) as bench:
+        await bench.run_later(await run(bench, talk(1, 0)))
+        await bench.run_later(await run(bench, talk(3, 0)))
+        assert len(bench.asked) == 1
+        assert "got no description from 'eyes'" in logged[-1]
+        assert sent(await run(bench, talk(9, 0))) == [PLAIN]
+        bench.clock.advance(60)
+        await bench.run_later(await run(bench, talk(3, 0)))
+        assert len(bench.asked) == 2
+
+
+async def test_a_count_makes_the_same_edits_writes_nothing_and_asks_nobody() -> None:
+    store = MemoryStore()
+    async with StageBench(stage(), store=store) as bench:
+        exchange = await run(bench, talk(9, 0), operation="count")
+        assert (sent(exchange), exchange.pending, len(store)) == ([PLAIN], [], 0)
+
+
+async def test_what_has_no_image_or_asks_for_a_summary_leaves_as_it_came() -> None:
+    async with StageBench(stage()) as bench:
+        plain = await run(bench, talk(31))
+        asked = await run(bench, talk(31, 0), headers={"x-request-compaction": "true"})
+        for exchange in (plain, asked):
+            assert exchange.conversation is exchange.received
+            assert exchange.pending == []
+
+
+async def test_a_model_that_sees_images_keeps_its_prefix_for_ten_requests() -> None:
+    async with StageBench(stage()) as bench:
+        made = talk(31, 0, 10, 20)
+        exchange = bench.exchange({**body(made), "model": "eyes"})
+        await bench.request(exchange)
+        assert sent(exchange) == [PLAIN] * 3
+        fewer = bench.exchange({**body(talk(25, 0, 10)), "model": "eyes"})
+        await bench.request(fewer)
+        assert sent(fewer) == [PLAIN, "image"]
+
+
+@pytest.mark.parametrize("wrong", [{"threshold": 0}, {"context_messages": -1}, {"text": "{nothing}"}])
+def test_wrong_options_are_refused(wrong: dict[str, Any]) -> None:
+    with pytest.raises(ValueError):
+        ImageAgingOptions(**wrong)

@@ -1,0 +1,100 @@
+"""When images are old, and the messages without them."""
+
+from typing import Any
+
+import pytest
+
+from talks import body, call, picture, png, result, said, text, user
+from trimtab.api import Message
+from trimtab.testing import StageBench
+from trimtab_stages.image_places import images_of, moments, refers, without
+
+
+def messages(said_: list[dict[str, Any]], dialect: str = "chat") -> tuple[Message, ...]:
+    return StageBench().exchange(body(said_), dialect=dialect).conversation.messages
+
+
+def talk(count: int, *shown: int) -> tuple[Message, ...]:
+    """`count` messages in turn, those at `shown` with a picture."""
+    made = []
+    for index in range(count):
+        if index in shown:
+            made.append(user(text("see"), picture(data=png(seed=str(index)))))
+        else:
+            made.append(said("so") if index % 2 else user("on"))
+    return messages(made)
+
+
+@pytest.mark.parametrize(
+    ("count", "shown", "found"),
+    [
+        (9, (0,), [1]),
+        (8, (0,), []),
+        (9, (), []),
+        (11, (0, 2), [3]),
+        (10, (0, 2), []),
+        (30, (0, 12), [1, 13]),
+        (16, (0, 12), [1]),
+    ],
+)
+def test_images_are_old_when_the_talk_went_on_without_one(count: int, shown: tuple[int, ...], found: list[int]) -> None:
+    assert moments(talk(count, *shown), 8) == found
+
+
+def test_a_longer_talk_has_the_same_moments() -> None:
+    whole = talk(120, 0, 2, 14, *range(30, 80, 2), 110)
+    known: list[int] = []
+    for end in range(1, 121):
+        found = moments(whole[:end], 8)
+        assert found[: len(known)] == known
+        known = found
+    assert known == [3, 15, 49, 69, 79, 111]
+
+
+def test_while_images_keep_coming_ten_old_ones_go_together_and_never_the_newest() -> None:
+    found = moments(talk(60, *range(0, 60, 2)), 8)
+    assert found == [19, 39]
+
+
+def test_moments_lie_apart_where_each_is_an_epoch() -> None:
+    assert moments(talk(40, 0, 10, 20), 8, apart=0) == [1, 11, 21]
+    assert moments(talk(40, 0, 10, 20), 8, apart=20) == [1, 21]
+
+
+def test_the_extra_message_with_a_tools_image_is_no_turn() -> None:
+    step = [call("chat", "c", "shot"), result("chat", "c", "(image)"), user(picture(data=png(seed="a")))]
+    rest = [said("so"), user("on")]
+    made = messages([user("go"), *step, *rest * 2])
+    assert moments(made, 4) == [4]
+    assert moments(made, 5) == []
+    # The batch counts by turns too: without the extra messages these images would be older than they are.
+    many = [part for number in range(10) for part in [*step[:2], user(picture(data=png(seed=str(number))))]]
+    assert moments(messages([user("go"), *many]), 19) == []
+
+
+@pytest.mark.parametrize(
+    ("words", "found"),
+    [("look at the screenshot again", True), ("the Images above", True), ("imagine a picturesque town", False)],
+)
+def test_what_speaks_of_an_image(words: str, found: bool) -> None:
+    assert refers(words) is found
+
+
+@pytest.mark.parametrize("dialect", ["chat", "messages"])
+def test_an_image_is_replaced_in_place(dialect: str) -> None:
+    parts = [text("see"), picture(dialect, cache_control={"type": "ephemeral"}), text("and that")]
+    (message,) = messages([user(*parts)], dialect)
+    bare = without(message, lambda image: f"<{len(image.data)}>")
+    assert len(images_of(message)) == 1
+    assert images_of(bare) == ()
+    size = f"<{len(png())}>"
+    marked = '{"type":"text","text":"' + size + '","cache_control":{"type":"ephemeral"}}'
+    assert marked.encode() in bare.raw
+    assert [getattr(block, "text", None) for block in bare.blocks] == ["see", size, "and that"]
+
+
+def test_an_image_of_a_tool_stays_a_part_of_its_result() -> None:
+    shown = result("messages", "c", [text("shot"), picture("messages")])
+    made = messages([user("go"), call("messages", "c", "shot"), shown], "messages")
+    (block,) = without(made[2], lambda image: "gone").blocks
+    assert [part.text for part in block.content] == ["shot", "gone"]  # type: ignore[attr-defined]

@@ -1,0 +1,73 @@
+"""What is said of an image that is no longer sent."""
+
+import pytest
+
+from talks import body, call, picture, png, result, said, text, user
+from trimtab.api import Image, Text
+from trimtab.testing import StageBench
+from trimtab_stages.image_texts import DEFAULT, UNDESCRIBED, canonical, check, checked, key_of, question, text_for
+
+IMAGE = Image(media_type="image/png", data=png(30, 20), raw=b"{}")
+
+
+@pytest.mark.parametrize(
+    ("template", "description", "told"),
+    [
+        (DEFAULT, "a cat", "[Image 30x20 shown earlier: a cat]"),
+        (DEFAULT, None, f"[Image 30x20 shown earlier: {UNDESCRIBED}]"),
+        ("[Previously: {descriptions}]", "a {width} cat", "[Previously: a {width} cat]"),
+        ("gone", "a cat", "gone"),
+    ],
+)
+def test_the_template_is_filled(template: str, description: str | None, told: str) -> None:
+    check(template)
+    assert text_for(template, IMAGE, description) == told
+
+
+def test_an_image_by_its_address_has_no_known_size() -> None:
+    assert text_for("{width}x{height}", Image(url="https://a.test/b.png"), None) == "?x?"
+
+
+def test_a_wrong_template_is_refused() -> None:
+    with pytest.raises(ValueError, match="no field {size}: there are {width}"):
+        check("[{size}]")
+    with pytest.raises(ValueError, match="must not be empty"):
+        check(" ")
+
+
+def test_the_key_depends_on_what_was_said_before_and_not_on_its_spelling() -> None:
+    one, two, other = (
+        StageBench().exchange(body([user(*parts)]), dialect="messages").conversation.messages
+        for parts in (["hi"], [{"type": "text", "text": "hi", "cache_control": {"type": "ephemeral"}}], ["ho"])
+    )
+    key = key_of(IMAGE, one, "eyes")
+    assert key == key_of(IMAGE, two, "eyes")
+    assert len({key, key_of(IMAGE, other, "eyes"), key_of(IMAGE, one, "other"), key_of(IMAGE, (), "eyes")}) == 4
+    assert key != key_of(Image(data=png(30, 20, "x")), one, "eyes")
+
+
+def test_the_question_shows_the_image_and_what_was_said() -> None:
+    made = [user("go"), call("chat", "c", "read", path="a.py"), result("chat", "c", "x" * 9_000), user(text("see"))]
+    go, used, given, beside = StageBench().exchange(body(made)).conversation.messages
+    assert canonical(used) == ["assistant", 'read {"path": "a.py"}']
+    prompt = question(IMAGE, (go, used, given), beside)
+    asked, image = prompt.content
+    assert isinstance(asked, Text)
+    assert (image.raw, prompt.temperature) == (b"", 0.0)
+    assert "user:\ngo\n\nassistant:\nread" in asked.text
+    assert asked.text.count("x") == 4_000
+    assert "user:\nsee" in asked.text
+
+
+def test_other_blocks_are_named() -> None:
+    made = [user(picture()), said("so"), {"role": "user", "content": [{"type": "file", "file": {"file_data": "x"}}]}]
+    shown, _, file = StageBench().exchange(body(made)).conversation.messages
+    assert (canonical(shown), canonical(file)) == (["user", "[image]"], ["user", "Document"])
+
+
+@pytest.mark.parametrize(
+    ("answer", "text_"),
+    [(" a\n cat ", "a cat"), ("", None), (" ...\n", None), ("y" * 3_000, "y" * 1_997 + "...")],
+)
+def test_an_answer_is_one_paragraph_or_none(answer: str, text_: str | None) -> None:
+    assert checked(answer) == text_
