@@ -51,8 +51,10 @@ def moments(messages: Sequence[Message], threshold: int, *, apart: int = 0) -> l
         if pictured:
             newest = passed
             waiting += [(index, passed)] * len(images_of(message))
+        if not waiting:
+            continue
         old = [place for place, at in waiting if passed - at >= threshold]
-        all_old = bool(waiting) and passed - newest >= threshold
+        all_old = passed - newest >= threshold
         if (all_old and index - last >= apart) or (len(old) >= BATCH and index - last >= APART):
             found.append(old[-1] + 1)
             waiting = waiting[len(old) :]

@@ -2,7 +2,6 @@
 
 import pytest
 
-from trimtab.store import MemoryStore
 from trimtab.testing import StageBench, StillClock
 from trimtab_stages.frozen_texts import FrozenTexts
 
@@ -11,7 +10,7 @@ BODY = {"model": "small", "messages": [{"role": "user", "content": "hi"}]}
 
 
 async def test_the_first_text_holds_in_every_worker() -> None:
-    store, exchange = MemoryStore(), StageBench().exchange(BODY)
+    store, exchange = StageBench().services.store, StageBench().exchange(BODY)
     one, two = (FrozenTexts(store, "t", 10) for _ in range(2))
     assert await one.get(exchange, b"k") is None
     assert await one.add(exchange, b"k", "first") == "first"
@@ -21,14 +20,14 @@ async def test_the_first_text_holds_in_every_worker() -> None:
 
 
 async def test_clients_do_not_share_texts() -> None:
-    texts = FrozenTexts(MemoryStore(), "t", 10)
+    texts = FrozenTexts(StageBench().services.store, "t", 10)
     mine, theirs = (StageBench().exchange(BODY, headers={"x-api-key": key}) for key in ("a", "b"))
     await texts.add(mine, b"k", "secret")
     assert await texts.get(theirs, b"k") is None
 
 
 async def test_memory_is_bounded_and_the_store_keeps_the_rest() -> None:
-    store, exchange = MemoryStore(), StageBench().exchange(BODY)
+    store, exchange = StageBench().services.store, StageBench().exchange(BODY)
     texts = FrozenTexts(store, "t", 2)
     for key in (b"1", b"2", b"3"):
         await texts.add(exchange, key, key.decode())
@@ -38,7 +37,7 @@ async def test_memory_is_bounded_and_the_store_keeps_the_rest() -> None:
 
 async def test_the_time_of_a_text_counts_from_its_last_use() -> None:
     clock = StillClock()
-    store, exchange = MemoryStore(clock), StageBench().exchange(BODY)
+    store, exchange = StageBench(clock=clock).services.store, StageBench().exchange(BODY)
     texts = FrozenTexts(store, "t", 1, ttl=60)
     await texts.add(exchange, b"k", "words")
     clock.advance(50)

@@ -235,3 +235,13 @@ def test_whether_the_client_streams_is_known_from_its_request() -> None:
     assert not exchange(BODY).outcome.streamed
     assert exchange(BODY).dialect == "chat"
     assert msgspec.structs.asdict(exchange(BODY).outcome)["status"] is None
+
+
+def test_many_messages_change_at_once() -> None:
+    case = exchange()
+    shorter = case.conversation.messages[0].with_blocks([Text(text="1")])
+    assert case.edit_all({0: shorter, 1: None, 2: None}, "short")
+    assert case.conversation.messages == (shorter,)
+    assert [(edit.index, edit.after) for edit in case.edits] == [(2, None), (1, None), (0, shorter)]
+    assert not case.edit_all({}, "nothing")
+    assert not exchange(headers={"x-request-compaction": "true"}).edit_all({0: None}, "")

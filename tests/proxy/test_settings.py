@@ -43,6 +43,7 @@ ENABLE_REQUEST_ID_TRACKING
 BUILT_IN = {
     "auth": "trimtab_stages.auth:Auth",
     "env-dedup": "trimtab_stages.env_dedup:EnvDeduplication",
+    "image-aging": "trimtab_stages.image_aging:ImageAging",
     "token-count": "trimtab_stages.token_count:TokenCounter",
     "risk-assess": "trimtab_stages.risk_assess:RiskAssessor",
     "route": "trimtab_stages.route:Route",

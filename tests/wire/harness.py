@@ -18,7 +18,10 @@ from trimtab.testing import StillClock
 PATIENCE = 20.0
 """Seconds after which an answer that never comes fails a test."""
 
-PIPELINES = '[pipeline.default]\nstages = ["auth", "env-dedup", "image-aging", "token-count", "risk-assess", "route", "scale", "log"]\n'
+PIPELINES = (
+    '[pipeline.default]\nstages = ["auth", "env-dedup", "image-aging", "token-count", "risk-assess", '
+    '"route", "scale", "log"]\n'
+)
 
 
 @asynccontextmanager
