@@ -1,7 +1,7 @@
 """Counts the tokens of the prompt, each message once, tells the other stages, and learns from the upstream's usage."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Literal, NamedTuple, cast
 
@@ -249,10 +249,14 @@ class TokenCounter(Stage[TokenCountOptions]):
         )
 
 
+_SYSTEM: Mapping[DialectName, str] = {"messages": "system", "responses": "instructions"}
+"""The member that holds the system prompt, where it is none of the messages."""
+
+
 def _around(conversation: Conversation) -> list[Piece]:
     """What is read beside the messages: tools on offer, and the system prompt of a dialect that keeps it apart."""
     dialect, head = conversation.dialect, conversation.head
-    tools, system = head.raw("tools"), head.raw("system") if dialect == "messages" else None
+    tools, system = head.raw("tools"), head.raw(_SYSTEM[dialect]) if dialect in _SYSTEM else None
     found = []
     if tools:
         found.append(Piece(_digest(tools, f"tools {dialect}"), lambda: of_tools(tools, dialect)))

@@ -121,6 +121,7 @@ class _File(msgspec.Struct):
 class _Document(msgspec.Struct):
     source: _Source | None = None
     file: _File | None = None
+    file_data: str | None = None
     title: str | None = None
     context: str | None = None
 
@@ -138,7 +139,10 @@ def _document(block: Document) -> Iterator[Part]:
     elif source.type == "text" or (source.media_type or "").startswith("text/"):
         yield source.data or ""
     else:
-        yield Pages(source.data or _PDF.sub("", (document.file and document.file.file_data) or "", count=1))
+        yield Pages(
+            source.data
+            or _PDF.sub("", (document.file and document.file.file_data) or document.file_data or "", count=1)
+        )
 
 
 def _content(value: Any) -> Iterator[Part]:

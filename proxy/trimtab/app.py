@@ -11,7 +11,8 @@ from starlette.routing import BaseRoute, Route
 from starlette.types import Receive, Scope, Send
 
 from trimtab.dialects import DIALECTS
-from trimtab.pages import Docs, Health, ModelPage, Models, OpenApi, Page, Root, Unknown
+from trimtab.dialects.responses_compact import COMPACTION
+from trimtab.pages import Docs, Health, ModelPage, Models, OpenApi, Page, Root, Stored, Unknown
 from trimtab.runtime import Runtime
 from trimtab.surfaces import Surface
 
@@ -72,11 +73,15 @@ def _middleware(runtime: Runtime) -> list[Middleware]:
 
 def routes(runtime: Runtime) -> list[BaseRoute]:
     """All routes, the busiest first; a named pipeline has the same ones under /p/NAME."""
-    chat, messages = DIALECTS["chat"], DIALECTS["messages"]
+    chat, messages, responses = DIALECTS["chat"], DIALECTS["messages"], DIALECTS["responses"]
     model_routes: list[tuple[str, Surface | Page]] = [
         ("/v1/messages", Surface(runtime, messages, "generate")),
         ("/v1/chat/completions", Surface(runtime, chat, "generate")),
         ("/v1/messages/count_tokens", Surface(runtime, messages, "count")),
+        ("/v1/responses", Surface(runtime, responses, "generate")),
+        ("/v1/responses/compact", Surface(runtime, COMPACTION, "generate")),
+        ("/v1/responses/input_tokens", Surface(runtime, responses, "count")),
+        ("/v1/responses/{id:path}", Stored(runtime)),
         ("/v1/models", Models(runtime)),
         ("/v1/models/{id:path}", ModelPage(runtime)),
     ]

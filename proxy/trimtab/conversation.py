@@ -16,6 +16,9 @@ from trimtab.splice import Scanned, decode, splice
 DialectName = Literal["chat", "messages", "responses"]
 """The three dialects: OpenAI Chat Completions, Anthropic Messages, OpenAI Responses."""
 
+ARRAYS: Mapping[DialectName, str] = {"chat": "messages", "messages": "messages", "responses": "input"}
+"""The member that holds the messages."""
+
 B = TypeVar("B", bound="Block")
 
 
@@ -226,5 +229,11 @@ class Conversation(msgspec.Struct, frozen=True):
 
     def render(self) -> bytes:
         """The body as it leaves in its own dialect: the bytes that came, with the changed spans replaced."""
-        items = {"messages": [message.raw for message in self.messages]} if self.edited else {}
-        return splice(self.head.scanned, self.head.changes, items)
+        if not self.edited:
+            return splice(self.head.scanned, self.head.changes, {})
+        raws, name = [message.raw for message in self.messages], ARRAYS[self.dialect]
+        if name in self.head.scanned.items:
+            return splice(self.head.scanned, self.head.changes, {name: raws})
+        # A bare string stands for the one message.
+        value = raws[0] if len(raws) == 1 and raws[0][:1] == b'"' else b"[" + b",".join(raws) + b"]"
+        return splice(self.head.scanned, {**self.head.changes, name: value}, {})

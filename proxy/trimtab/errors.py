@@ -40,7 +40,8 @@ class Cause(StrEnum):
 
 
 class ProxyError(Exception):
-    """A failure the client is told about; `headers` go into the answer as they are."""
+    """A failure the client is told about; `headers` go into the answer as they are, `code` takes the place of OpenAI's
+    word for the cause."""
 
     def __init__(
         self,
@@ -49,12 +50,14 @@ class ProxyError(Exception):
         cause: Cause = Cause.INTERNAL,
         param: str | None = None,
         headers: Mapping[str, str] | None = None,
+        code: str | None = None,
     ) -> None:
         super().__init__(message)
         self.message = message
         self.cause = cause
         self.param = param
         self.headers = dict(headers or {})
+        self.code = code
 
 
 class ConfigError(ProxyError):
@@ -75,8 +78,9 @@ class BadRequest(ProxyError):
         cause: Cause = Cause.MALFORMED,
         param: str | None = None,
         headers: Mapping[str, str] | None = None,
+        code: str | None = None,
     ) -> None:
-        super().__init__(message, cause=cause, param=param, headers=headers)
+        super().__init__(message, cause=cause, param=param, headers=headers, code=code)
 
 
 class Refused(ProxyError):

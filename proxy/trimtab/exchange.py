@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import msgspec
 
-from trimtab.conversation import Conversation, DialectName, Message
+from trimtab.conversation import ARRAYS, Conversation, DialectName, Message
 from trimtab.errors import ProxyError, StageFailed
 from trimtab.events import StopReason, Usage
 from trimtab.facts import Fact
@@ -209,7 +209,7 @@ class Exchange:
 
         A value that stands there already, in whatever spelling, stays as it is.
         """
-        if name == "messages":
+        if name == ARRAYS[self.dialect]:
             raise ValueError("messages are changed one by one: use edit()")
         raw = None if value is None else msgspec.json.encode(value)
         head = self.conversation.head

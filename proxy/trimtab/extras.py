@@ -166,10 +166,21 @@ def _edited(raw: bytes, added: dict[Path, Any]) -> bytes:
     value = edits.decoded(raw)
     fitting = {
         path: encode(member)
-        for path, member in added.items()
-        if isinstance(edits.at(value, ("message", "usage") if path[0] == "message" else ("usage",)), dict)
+        for path, member in _placed(value, added).items()
+        if isinstance(edits.at(value, (path[0], "usage") if path[0] in _HOLDERS else ("usage",)), dict)
     }
     return edits.edit_frame(raw, fitting)
+
+
+_HOLDERS = ("message", "response")
+"""Members of a frame that hold a whole reply, and its usage."""
+
+
+def _placed(value: Any, added: dict[Path, Any]) -> dict[Path, Any]:
+    """The members where they belong in a frame: those of a Responses stream stand inside the response."""
+    if not (isinstance(value, dict) and isinstance(value.get("response"), dict)):
+        return added
+    return {("response", *path): member for path, member in added.items()}
 
 
 def encode(value: Any) -> bytes:

@@ -34,7 +34,7 @@ class _Session:
 class MessageTable:
     """Parsed messages by (dialect, bytes); evicts whole conversations, least recently used first.
 
-    A conversation is told by its first two messages (system and task). A message belongs to the one that used it
+    A conversation is told by its first messages (system and task). A message belongs to the one that used it
     last; what is stored is a copy of the bytes, never a view of a body.
     """
 
@@ -51,9 +51,11 @@ class MessageTable:
     def __len__(self) -> int:
         return sum(len(table) for table in self._found.values())
 
-    def find(self, codec: Codec, raws: Sequence[bytes], make: Callable[[int, bytes], Message]) -> tuple[Message, ...]:
-        """The messages of a conversation, those not known made by `make(index, raw)`."""
-        session = self._session(codec.name, raws[:2])
+    def find(
+        self, codec: Codec, raws: Sequence[bytes], make: Callable[[int, bytes], Message], opening: int = 2
+    ) -> tuple[Message, ...]:
+        """The messages of a conversation, those not known made by `make(index, raw)`; the first `opening` name it."""
+        session = self._session(codec.name, raws[:opening])
         table = self._found.setdefault(codec.name, {})
         messages = []
         for index, raw in enumerate(raws):

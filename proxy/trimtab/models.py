@@ -222,6 +222,8 @@ class ModelTable:
         With upstreams of one's own and none in this dialect, the first of them: a request is translated rather than
         sent to somebody the operator did not name. BadRequest when there is none at all.
         """
+        # No upstream is asked in Responses; a model without a row behind it is most likely OpenAI's kind.
+        dialect = "chat" if dialect == "responses" else dialect
         own = [upstream for upstream in self.upstreams.values() if not upstream.shipped]
         candidates = own or list(self.upstreams.values())
         for upstream in candidates:

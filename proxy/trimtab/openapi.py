@@ -17,6 +17,17 @@ _MODEL_BODY = {
     },
     "additionalProperties": True,
 }
+_INPUT_BODY = {
+    "type": "object",
+    "required": ["model", "input"],
+    "properties": {
+        "model": {"type": "string", "minLength": 1},
+        "input": {"oneOf": [{"type": "string"}, {"type": "array", "items": {"type": "object"}}]},
+        "stream": {"type": "boolean"},
+        "tools": {"type": "array", "items": {"type": "object"}},
+    },
+    "additionalProperties": True,
+}
 _ERRORS = {
     "400": "the body cannot be read",
     "401": "a key is missing or wrong",
@@ -36,11 +47,18 @@ _ERRORS = {
 _POSTS = {
     "/v1/chat/completions": ("OpenAI Chat Completions", "An answer, or a stream of chunks when `stream` is true."),
     "/v1/messages": ("Anthropic Messages", "An answer, or a stream of events when `stream` is true."),
+    "/v1/responses": (
+        "OpenAI Responses",
+        "A response, or a stream of events when `stream` is true; nothing is stored.",
+    ),
+    "/v1/responses/compact": ("Summary of a Responses conversation", "One item that stands for the input."),
+    "/v1/responses/input_tokens": ("OpenAI token counting", "The size of the prompt as it would be sent upstream."),
     "/v1/messages/count_tokens": ("Anthropic token counting", "The size of the prompt as it would be sent upstream."),
 }
 _GETS = {
     "/v1/models": ("The model table", "Anthropic's form when `anthropic-version` is sent, else OpenAI's."),
     "/v1/models/{id}": ("One model", "404 names the nearest one we know."),
+    "/v1/responses/{id}": ("A stored response", "Always 404: nothing is stored."),
     "/health": ("Whether requests are taken", "`?verbose=1` adds counters and upstreams, with the key auth asks for."),
     "/": ("Name and version", "Agents probe it with HEAD."),
     "/openapi.json": ("This description", ""),
@@ -54,7 +72,8 @@ def document() -> dict[str, Any]:
     paths: dict[str, Any] = {}
     for path, (summary, description) in _POSTS.items():
         operation = _operation(summary, description)
-        operation["requestBody"] = {"required": True, "content": {"application/json": {"schema": _MODEL_BODY}}}
+        schema = _INPUT_BODY if "/responses" in path else _MODEL_BODY
+        operation["requestBody"] = {"required": True, "content": {"application/json": {"schema": schema}}}
         operation["responses"] |= {status: {"description": text} for status, text in _ERRORS.items()}
         paths[path] = {"post": operation}
         paths[f"/p/{{pipeline}}{path}"] = {"post": operation, "parameters": [_parameter("pipeline")]}

@@ -2,7 +2,7 @@
 
 import re
 
-from trimtab.conversation import DialectName
+from trimtab.conversation import ARRAYS, DialectName
 from trimtab.errors import Cause, ProxyError, UpstreamError
 from trimtab.exchange import Exchange
 from trimtab.facts import TokenCount
@@ -21,7 +21,7 @@ def told(exchange: Exchange, error: ProxyError) -> ProxyError:
         return error
     text = error.message if error.body is None else error.body.decode("utf-8", "replace")
     used, limit = numbers(text) or _own(exchange)
-    error.message, error.param = words(exchange.dialect, used, limit), "messages"
+    error.message, error.param = words(exchange.dialect, used, limit), ARRAYS[exchange.dialect]
     return error
 
 

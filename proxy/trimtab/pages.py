@@ -97,6 +97,22 @@ class ModelPage(Page):
         return JSON, msgspec.json.encode(described(models[name], dialect_of(incoming)))
 
 
+class Stored(Page):
+    """GET and DELETE /v1/responses/{id}: no response is kept, so that none is found."""
+
+    methods = ("GET", "HEAD", "POST", "DELETE")
+    guarded = True
+
+    async def answer(self, incoming: Incoming, parameters: dict[str, Any]) -> tuple[str, bytes]:
+        name = str(parameters["id"])[:80]
+        raise BadRequest(
+            f"Response with id '{name}' not found: this proxy keeps no responses, send the whole input with each turn",
+            cause=Cause.NOT_FOUND,
+            param="id",
+            code="response_not_found",
+        )
+
+
 def listing(rows: Sequence[Model], dialect: Dialect) -> dict[str, Any]:
     """A list of models as a dialect's clients expect it."""
     data = [described(row, dialect) for row in rows]

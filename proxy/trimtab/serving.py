@@ -6,7 +6,7 @@ from time import perf_counter
 
 from loguru import logger
 
-from trimtab import extras, headers, relay
+from trimtab import compacting, extras, headers, relay
 from trimtab.asgi import STREAM_HEADERS, Receive, Writer
 from trimtab.attempts import Attempts, Reach
 from trimtab.counting import count
@@ -35,7 +35,7 @@ class Serving:
         self._runtime = runtime
         self._pipeline = pipeline
         self._exchange = exchange
-        self._dialect = dialect
+        self._dialect = dialect.bound(exchange.received)
         self._writer = writer
         self._begun = perf_counter()
         self._waited = 0.0
@@ -72,6 +72,8 @@ class Serving:
 
     async def _answer(self, watch: Watch) -> None:
         reply = await self._pipeline.request(self._exchange)
+        if reply is None and self._dialect.compacts(self._exchange.received) and self._exchange.operation == "generate":
+            reply = await compacting.compact(self._exchange)
         if reply is not None:
             await self._own(watch, reply)
             return

@@ -7,7 +7,7 @@ import re
 from collections import OrderedDict
 from typing import TYPE_CHECKING, NamedTuple
 
-from trimtab.conversation import Conversation, Image, Message, ToolResult
+from trimtab.conversation import ARRAYS, Conversation, Image, Message, ToolResult
 from trimtab.errors import BadRequest, Cause
 from trimtab.image_size import size_of
 
@@ -42,20 +42,20 @@ class Shapes:
 
     def check(self, conversation: Conversation) -> None:
         """Raise BadRequest, naming the option, for a conversation beyond a limit."""
-        serve, messages = self._serve, conversation.messages
+        serve, messages, within = self._serve, conversation.messages, ARRAYS[conversation.dialect]
         if len(messages) > serve.max_messages:
             told = f"{len(messages)} messages, more than {serve.max_messages}: send less, or raise serve.max-messages"
-            raise BadRequest(told, cause=Cause.TOO_LARGE, param="messages")
+            raise BadRequest(told, cause=Cause.TOO_LARGE, param=within)
         images = 0
         for index, message in enumerate(messages):
             shape = message.notes.get("shape")
             if shape is None or shape.limit != self._limit:
                 shape = self._shape(message)
             if shape.deep:
-                raise self._nested(f"messages[{index}]")
+                raise self._nested(f"{within}[{index}]", within)
             if shape.images:
                 images += shape.images
-                self._seen(index, shape.pixels)
+                self._seen(f"{within}[{index}]", shape.pixels)
         if images > serve.max_images:
             raise BadRequest(f"{images} images, more than {serve.max_images}: send less, or raise serve.max-images")
         if self._deep_head(conversation):
@@ -69,22 +69,20 @@ class Shapes:
         shape = message.notes["shape"] = Shape(self._limit, deeper(message.raw, self._limit), images, pixels)
         return shape
 
-    def _seen(self, index: int, pixels: int) -> None:
+    def _seen(self, place: str, pixels: int) -> None:
         limit = self._serve.max_image_mp
         if pixels > limit * 1_000_000:
-            told = (
-                f"messages[{index}] holds an image of {pixels / 1e6:.0f} megapixels, more than {limit}: send it smaller"
-            )
-            raise BadRequest(f"{told}, or raise serve.max-image-mp", cause=Cause.TOO_LARGE, param=f"messages[{index}]")
+            told = f"{place} holds an image of {pixels / 1e6:.0f} megapixels, more than {limit}: send it smaller"
+            raise BadRequest(f"{told}, or raise serve.max-image-mp", cause=Cause.TOO_LARGE, param=place)
 
-    def _nested(self, place: str) -> BadRequest:
+    def _nested(self, place: str, param: str | None = None) -> BadRequest:
         told = f"{place} is nested more than {self._limit} deep: send it flatter, or raise serve.max-nesting"
-        return BadRequest(told, param="messages" if place != "the body" else None)
+        return BadRequest(told, param=param)
 
     def _deep_head(self, conversation: Conversation) -> bool:
         """The same of what stands around the messages, looked at once for all turns that bring the same."""
         scanned = conversation.head.scanned
-        start, end = scanned.members.get("messages", (len(scanned.raw), len(scanned.raw)))
+        start, end = scanned.members.get(ARRAYS[conversation.dialect], (len(scanned.raw), len(scanned.raw)))
         around = scanned.raw[:start] + scanned.raw[end:]
         if _brackets(around) <= self._limit:
             return False

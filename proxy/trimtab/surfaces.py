@@ -68,7 +68,8 @@ class Surface:
             resolve=pipeline.target,
             ask=self._runtime.asker.ask,
         )
-        exchange.compaction = compaction.requested(conversation, incoming.headers)
+        compacts = self._dialect.compacts(conversation)
+        exchange.compaction = compacts or compaction.requested(conversation, incoming.headers)
         if conversation.mended:
             exchange.notes.append(f"{conversation.mended} lone surrogates mended")
             exchange.headers["x-trimtab-mended"] = str(conversation.mended)

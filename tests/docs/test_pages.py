@@ -3,6 +3,7 @@
 import ast
 import json
 import re
+import tomllib
 
 import anthropic
 import openai
@@ -89,4 +90,10 @@ def test_every_client_of_the_table_has_a_section() -> None:
     titles = re.findall(r"^## (.*?)(?: \(.*\))?$", text, re.MULTILINE)
     assert len(names) > 8
     assert [name for name in names if name not in titles] == ["client"]
-    assert "404" in section("clients.md", "Codex (not yet)")
+
+
+def test_the_configuration_of_codex_can_be_read() -> None:
+    [text] = blocks("clients.md", "ini")
+    provider = tomllib.loads(text)["model_providers"]["trimtab"]
+    assert (provider["base_url"], provider["wire_api"]) == ("http://127.0.0.1:5000/v1", "responses")
+    assert f"export {provider['env_key']}=" in section("clients.md", "Codex")

@@ -57,19 +57,20 @@ async def test_the_limits_are_those_of_this_version(tmp_path: Path) -> None:
     assert "`/v1/responses`" in section(PAGE, "Limits of this version")
     chat = b'{"model":"glm-4.6","messages":[{"role":"user","content":"hi"}]}'
     async with playing() as upstream, proxying(tmp_path, upstream.url) as proxy:
-        for path in ("/v1/responses", "/v1/embeddings", "/v1/files", "/v1/messages/batches"):
+        for path in ("/v1/embeddings", "/v1/files", "/v1/messages/batches"):
             assert (await post(proxy.url, path, chat)).status == 404
         assert (await exchange(proxy.url, "HEAD", "/")).status == 200
         assert upstream.sent == []
 
 
 @pytest.mark.anyio
-@pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/messages"])
+@pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/messages", "/v1/responses"])
 async def test_replies_have_the_members_that_are_told(tmp_path: Path, path: str) -> None:
     rows_ = rows(section(PAGE, "What the proxy adds"))
     names = [name.strip("`") for cells in rows_ for name in cells[0].split(", ")]
     told = {where.split(".")[-1] for where in names if not where.startswith("usage.")}
-    body = b'{"model":"glm-4.6","max_tokens":9,"messages":[{"role":"user","content":"hi"}]}'
+    said = b'[{"role":"user","content":"hi"}]'
+    body = b'{"model":"glm-4.6","max_tokens":9,"messages":' + said + b',"input":' + said + b"}"
     async with echoing() as (url, _), proxying(tmp_path, url) as proxy:
         plain = (await post(url, "/v1/messages", body)).json["usage"]
         reply = (await post(proxy.url, path, body)).json

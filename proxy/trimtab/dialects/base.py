@@ -2,11 +2,11 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
-from typing import ClassVar, NamedTuple
+from typing import ClassVar, NamedTuple, Self
 
 import msgspec
 
-from trimtab.conversation import Block, Conversation, DialectName, Head, Message, Tool
+from trimtab.conversation import ARRAYS, Block, Conversation, DialectName, Head, Message, Tool
 from trimtab.dialects.sse import parse
 from trimtab.errors import BadRequest, ProxyError, UpstreamError
 from trimtab.events import Event, Failed
@@ -70,23 +70,42 @@ class Dialect(ABC):
     """Members that are cut along their items; "?" marks one that may be a string."""
     reads: ClassVar[frozenset[str]]
     """Members whose meaning we use: to send one of them twice is an error."""
+    opening: ClassVar[int] = 2
+    """How many messages tell one conversation from another: by them the table of messages knows a session."""
     ping: ClassVar[bytes]
     """A frame that says nothing and keeps the connection alive."""
 
     def parse(self, body: bytes, table: MessageTable) -> Conversation:
         """Read a request body. Raises BadRequest, naming the place, when it cannot be understood."""
-        scanned = table.recent.scan(self.name, body, self.arrays, "messages")
+        scanned = table.recent.scan(self.name, body, self.arrays, self.within)
         self._refuse_repeats(scanned)
         self._refuse_bad_text(scanned)
         head = Head(scanned)
         model = head.get("model")
         if not isinstance(model, str) or not model:
             raise BadRequest("the member 'model' is missing or no string: name a model", param="model")
-        if "messages" not in scanned.items:
-            raise BadRequest("the member 'messages' is missing: send a list of messages", param="messages")
-        messages = table.find(self, scanned.items["messages"].raws, self._message)
+        messages = table.find(self, self.said(scanned), self._message, self.opening)
         tools = tuple(self.tool(raw) for raw in scanned.items["tools"].raws) if "tools" in scanned.items else ()
         return Conversation(self.name, head, messages, self.system(head), tools)
+
+    @property
+    def within(self) -> str:
+        """The member that holds the messages."""
+        return ARRAYS[self.name]
+
+    def said(self, scanned: Scanned) -> Sequence[bytes]:
+        """The messages of a body, each in its bytes. Raises BadRequest where there are none."""
+        if self.within not in scanned.items:
+            raise BadRequest(f"the member '{self.within}' is missing: send a list of messages", param=self.within)
+        return scanned.items[self.within].raws
+
+    def bound(self, conversation: Conversation) -> Self:
+        """The dialect for the replies to one request; the same object where a reply does not repeat its request."""
+        return self
+
+    def compacts(self, conversation: Conversation) -> bool:
+        """Whether a request asks the proxy itself for a summary of its conversation."""
+        return False
 
     def _refuse_repeats(self, scanned: Scanned) -> None:
         for name in sorted(scanned.repeated & self.reads):
@@ -94,16 +113,19 @@ class Dialect(ABC):
 
     def _refuse_bad_text(self, scanned: Scanned) -> None:
         """New messages are checked one by one; here goes what stands around them."""
-        span = scanned.members.get("messages", (0, 0))
+        span = scanned.members.get(self.within, (0, 0))
         for part in (scanned.raw[: span[0]], scanned.raw[span[1] :]):
             if not part.isascii():
                 _check_utf8(part, "the body")
 
     def _message(self, index: int, raw: bytes) -> Message:
-        place = f"messages[{index}]"
+        place = f"{self.within}[{index}]"
         _check_utf8(raw, place)
-        role = decode(raw, _Roled, place).role
-        return Message(self, role, raw)
+        return Message(self, self.role(raw, place), raw)
+
+    def role(self, raw: bytes, place: str) -> str:
+        """Who says a message; BadRequest, naming `place`, where nobody does."""
+        return str(decode(raw, _Roled, place).role)
 
     @abstractmethod
     def blocks(self, raw: bytes) -> tuple[Block, ...]:

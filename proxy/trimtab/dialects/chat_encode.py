@@ -30,10 +30,10 @@ ID = "chatcmpl-"
 """How the id of a reply begins."""
 
 
-def failure(cause: Cause, text: str, param: str | None) -> bytes:
-    """The body of an error."""
+def failure(cause: Cause, text: str, param: str | None, code: str | None = None) -> bytes:
+    """The body of an error; `code` takes the place of the cause's own."""
     problem = PROBLEMS[cause]
-    told = {"message": text, "type": problem.chat_type, "param": param, "code": problem.chat_code}
+    told = {"message": text, "type": problem.chat_type, "param": param, "code": code or problem.chat_code}
     return msgspec.json.encode({"error": told})
 
 

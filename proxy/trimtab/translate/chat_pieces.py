@@ -59,29 +59,35 @@ def _document(block: Any) -> Iterable[Piece]:
     return chat_document(block.raw)
 
 
-def _thought(block: Any) -> Iterable[Piece]:
+def thought(block: Any) -> Iterable[Piece]:
+    """A thought; none of what is only sealed."""
     if block.redacted:
         return (lost("assistant", "redacted_thinking"),)
     return (Piece("assistant", Kind.THOUGHT, inside(block.text)),) if block.text else ()
 
 
-def _call(block: Any) -> Iterable[Piece]:
+def call(block: Any) -> Iterable[Piece]:
+    """A call."""
     function = {"name": tool_name(block.name, "chat"), "arguments": block.input.decode("utf-8", "replace") or "{}"}
     body = b'","type":"function","function":' + msgspec.json.encode(function) + b"}"
     return (Piece("assistant", Kind.CALL, body, id=call_id(block.id, "chat"), said=block.id),)
 
 
 def _result(block: Any) -> Iterator[Piece]:
+    return result(block, (piece for inner in block.content for piece in _block("user", inner)))
+
+
+def result(block: ToolResult, content: Iterable[Piece]) -> Iterator[Piece]:
+    """A result, its content given in pieces."""
     texts: list[bytes] = []
     media: list[Piece] = []
-    for inner in block.content:
-        for piece in _block("user", inner):
-            if piece.kind is Kind.LOST:
-                yield piece
-            elif piece.kind is Kind.TEXT:
-                texts.append(piece.body)
-            else:
-                media.append(piece)
+    for piece in content:
+        if piece.kind is Kind.LOST:
+            yield piece
+        elif piece.kind is Kind.TEXT:
+            texts.append(piece.body)
+        else:
+            media.append(piece)
     body = joined([found for found in texts if found] or [b""])
     if block.is_error:
         body = _ERROR + body
@@ -104,7 +110,7 @@ _MAKERS: dict[tuple[bool, type[Block]], Callable[[Any], Iterable[Piece]]] = {
     (False, Image): _image,
     (False, Document): _document,
     (False, ToolResult): _result,
-    (True, Thinking): _thought,
-    (True, ToolUse): _call,
+    (True, Thinking): thought,
+    (True, ToolUse): call,
 }
 """By whether the assistant says it."""

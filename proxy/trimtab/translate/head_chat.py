@@ -64,16 +64,17 @@ def _thinking(draft: Draft, value: Any) -> None:
     kind = value.get("type") if isinstance(value, dict) else None
     effort = _effort(draft)
     if kind == "disabled":
-        _silence(draft)
+        silence(draft)
     elif kind is not None:
         if draft.target.upstream.thinking:
             draft.set("thinking", {"type": "enabled"}, "thinking")
         budget = value.get("budget_tokens")
         if effort is None and isinstance(budget, int):
-            _try(draft, effort_of(budget), "thinking")
+            think(draft, effort_of(budget), "thinking")
 
 
-def _silence(draft: Draft) -> None:
+def silence(draft: Draft) -> None:
+    """Ask for no thought, where the target can be asked for that."""
     if draft.target.upstream.thinking and draft.target.model.thinking != "always":
         draft.set("thinking", {"type": "disabled"}, "thinking")
     else:
@@ -87,7 +88,8 @@ def _effort(draft: Draft) -> str | None:
     return effort if isinstance(effort, str) else None
 
 
-def _try(draft: Draft, effort: str, said: str) -> None:
+def think(draft: Draft, effort: str, said: str) -> None:
+    """Ask for an effort of thought, or for thought at all where the target knows no effort."""
     known = draft.target.model.efforts
     if known:
         draft.set("reasoning_effort", nearest(effort, known), said)
@@ -100,7 +102,7 @@ def _try(draft: Draft, effort: str, said: str) -> None:
 def _output(draft: Draft, value: Any) -> None:
     effort, thinking = _effort(draft), draft.conversation.head.get("thinking")
     if effort is not None and thinking != {"type": "disabled"}:
-        _try(draft, effort, "output_config.effort")
+        think(draft, effort, "output_config.effort")
     for name in value if isinstance(value, dict) else ():
         if name not in ("effort", "format"):
             draft.drop(f"output_config.{name}")
@@ -138,9 +140,9 @@ RULES: Rules = {
 """What becomes of each member; the others have no place in chat."""
 
 
-def head(draft: Draft) -> None:
-    """Fill a draft from the conversation's head."""
-    draft.copy(RULES)
+def head(draft: Draft, rules: Rules = RULES) -> None:
+    """Fill a draft from the conversation's head, which says more than this dialect's own members where `rules` do."""
+    draft.copy(rules)
     made = tools.to_chat(draft)
     choice = draft.conversation.head.get("tool_choice")
     if isinstance(choice, dict) and made:

@@ -65,7 +65,7 @@ def _details(found: Mapping[str, msgspec.Raw]) -> Iterable[Piece]:
         return ()
     texts = [item.get("text") or item.get("summary") for item in details if isinstance(item, dict)]
     whole = "".join(said for said in texts if isinstance(said, str))
-    return _thought(Thinking(text=whole)) if whole else ()
+    return thought(Thinking(text=whole)) if whole else ()
 
 
 def _block(role: str, block: Block) -> Iterator[Piece]:
@@ -112,36 +112,42 @@ def _document(block: Any) -> Iterable[Piece]:
     return messages_document(block.raw)
 
 
-def _thought(block: Any) -> Iterable[Piece]:
-    thought = {"type": "thinking", "thinking": block.text, "signature": signature(block.text)}
-    return (Piece("assistant", Kind.THOUGHT, msgspec.json.encode(thought)),)
+def thought(block: Any) -> Iterable[Piece]:
+    """A thought, with the signature that its upstream gave it, or one of our own."""
+    told = {"type": "thinking", "thinking": block.text, "signature": block.signature or signature(block.text)}
+    return (Piece("assistant", Kind.THOUGHT, msgspec.json.encode(told), said=block.signature),)
 
 
-def _call(block: Any) -> Iterable[Piece]:
+def call(block: Any) -> Iterable[Piece]:
+    """A call."""
     use = {"name": tool_name(block.name, "messages"), "input": msgspec.Raw(tool_input(block.input))}
     body = b'",' + msgspec.json.encode(use)[1:]
     return (Piece("assistant", Kind.CALL, body, id=call_id(block.id, "messages"), said=block.id),)
 
 
 def _result(block: Any) -> Iterator[Piece]:
+    return result(block, (piece for inner in block.content for piece in _block("user", inner)))
+
+
+def result(block: ToolResult, content: Iterable[Piece]) -> Iterator[Piece]:
+    """A result, its content given in pieces."""
     parts: list[bytes] = []
     mark, said = b"", None
-    for inner in block.content:
-        for piece in _block("user", inner):
-            mark = piece.mark or mark
-            if piece.kind is Kind.LOST:
-                yield piece
-            elif piece.kind is not Kind.TEXT:
-                parts.append(piece.body)
-            elif piece.body:
-                said = piece
-                parts.append(b'{"type":"text","text":"' + piece.body + b'"}')
-    content = b"[" + b",".join(parts) + b"]"
+    for piece in content:
+        mark = piece.mark or mark
+        if piece.kind is Kind.LOST:
+            yield piece
+        elif piece.kind is not Kind.TEXT:
+            parts.append(piece.body)
+        elif piece.body:
+            said = piece
+            parts.append(b'{"type":"text","text":"' + piece.body + b'"}')
+    body = b"[" + b",".join(parts) + b"]"
     if said is not None and len(parts) == 1:
-        content = b'"' + said.body + b'"'
+        body = b'"' + said.body + b'"'
     elif not parts:
-        content = b'""'
-    yield Piece("user", Kind.RESULT, content, id=call_id(block.id, "messages"), said=block.id, mark=mark)
+        body = b'""'
+    yield Piece("user", Kind.RESULT, body, id=call_id(block.id, "messages"), said=block.id, mark=mark)
 
 
 def _opaque(role: str, block: Opaque) -> Iterable[Piece]:
@@ -151,7 +157,7 @@ def _opaque(role: str, block: Opaque) -> Iterable[Piece]:
         return (_text(role, value),)
     if block.kind == "/function_call" and isinstance(value, dict):
         name = str(value.get("name") or "")
-        return _call(ToolUse(id=_LEGACY + name, name=name, input=str(value.get("arguments") or "").encode()))
+        return call(ToolUse(id=_LEGACY + name, name=name, input=str(value.get("arguments") or "").encode()))
     kind = block.kind.lstrip("/") or "part"
     return (lost(role, kind),) if role == "assistant" else left_out(role, kind)
 
@@ -160,7 +166,7 @@ _MAKERS: dict[tuple[bool, type[Block]], Callable[[Any], Iterable[Piece]]] = {
     (False, Image): _image,
     (False, Document): _document,
     (False, ToolResult): _result,
-    (True, Thinking): _thought,
-    (True, ToolUse): _call,
+    (True, Thinking): thought,
+    (True, ToolUse): call,
 }
 """By whether the assistant says it."""

@@ -66,11 +66,13 @@ class Rendering(NamedTuple):
 class Said:
     """The pieces of one message, what the pass wants to know of them, and how they were joined the last time."""
 
-    __slots__ = ("assistant", "calls", "lost", "marked", "pieces", "rendering", "results", "speaks")
+    __slots__ = ("assistant", "calls", "lost", "marked", "pieces", "rendering", "results", "silent", "speaks")
 
-    def __init__(self, pieces: tuple[Piece, ...], *, assistant: bool) -> None:
+    def __init__(self, pieces: tuple[Piece, ...], *, assistant: bool, silent: bool = False) -> None:
         self.pieces = pieces
         self.assistant = assistant
+        self.silent = silent
+        """Whether nobody says it: it is no turn, and parts none."""
         self.calls = tuple(Call(piece.said, piece.id) for piece in pieces if piece.kind is Kind.CALL)
         self.results = any(piece.kind is Kind.RESULT for piece in pieces)
         self.speaks = bool(self.calls) or any(piece.kind is Kind.TEXT and piece.body for piece in pieces)
@@ -87,7 +89,11 @@ def cached(message: Message, dialect: DialectName, make: Maker) -> Said:
     key = _KEYS[dialect]
     found: Said | None = message.notes.get(key)
     if found is None:
-        found = message.notes[key] = Said(tuple(make(message)), assistant=message.role == "assistant")
+        found = message.notes[key] = Said(
+            tuple(make(message)),
+            assistant=message.role == "assistant",
+            silent=not message.role and message.codec.name == "responses",
+        )
     return found
 
 

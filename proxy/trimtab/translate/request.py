@@ -1,17 +1,28 @@
 """A conversation of one dialect as the body of a request in another."""
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
 from typing import Any
 
 import msgspec
 
-from trimtab.conversation import Conversation, DialectName, Message
+from trimtab.conversation import Conversation, DialectName, Message, Text
 from trimtab.errors import Cause, ProxyError
 from trimtab.models import Target
-from trimtab.translate import chat_pieces, head_chat, head_messages, messages_pieces, own, to_chat, to_messages
+from trimtab.translate import (
+    chat_pieces,
+    head_chat,
+    head_messages,
+    head_responses,
+    messages_pieces,
+    own,
+    responses_pieces,
+    to_chat,
+    to_messages,
+)
 from trimtab.translate.draft import Draft
 from trimtab.translate.names import Ids, Spelling
-from trimtab.translate.piece import Maker, Piece, Said, cached
+from trimtab.translate.piece import Maker, Piece, Said, cached, text
 from trimtab.translate.tools import renamed
 
 
@@ -28,6 +39,14 @@ _TOLD = 64
 _MAKERS: Mapping[tuple[DialectName, DialectName], Maker] = {
     ("messages", "chat"): chat_pieces.make,
     ("chat", "messages"): messages_pieces.make,
+    ("responses", "chat"): responses_pieces.TO_CHAT,
+    ("responses", "messages"): responses_pieces.TO_MESSAGES,
+}
+_HEADS: Mapping[tuple[DialectName, DialectName], Callable[[Draft], None]] = {
+    ("messages", "chat"): head_chat.head,
+    ("chat", "messages"): head_messages.head,
+    ("responses", "chat"): head_responses.to_chat,
+    ("responses", "messages"): head_responses.to_messages,
 }
 
 
@@ -56,7 +75,10 @@ def translate(conversation: Conversation, target: Target) -> Translated:
         fitted = own.fitted(conversation, target, draft.dropped)
         return Translated(fitted.render(), _told(draft))
     said = _said(conversation, target.dialect)
+    _HEADS[conversation.dialect, target.dialect](draft)
     body = _WRITERS[target.dialect](draft, said)
+    if conversation.dialect == "responses":
+        draft.dropped = dict.fromkeys(head_responses.told(draft.dropped))
     return Translated(body, _told(draft))
 
 
@@ -66,18 +88,25 @@ def _told(draft: Draft) -> tuple[str, ...]:
 
 def _said(conversation: Conversation, dialect: DialectName) -> list[Said]:
     maker = _maker(conversation.dialect, dialect)
-    return [cached(message, dialect, maker) for message in conversation.messages]
+    said = [cached(message, dialect, maker) for message in conversation.messages]
+    if conversation.dialect == "responses":
+        said[:0] = [_instructions(block.text) for block in conversation.system if isinstance(block, Text)]
+    return said
+
+
+@lru_cache(maxsize=64)
+def _instructions(said: str) -> Said:
+    """The instructions of a Responses request as what opens the conversation."""
+    return Said((text("system", said),), assistant=False)
 
 
 def _chat(draft: Draft, said: Sequence[Said]) -> bytes:
-    head_chat.head(draft)
     upstream = draft.target.upstream
     messages = to_chat.join(draft.conversation, said, upstream, draft.lines, draft.dropped)
     return _body(draft, {}, messages)
 
 
 def _messages(draft: Draft, said: Sequence[Said]) -> bytes:
-    head_messages.head(draft)
     joined = to_messages.join(said, draft.target.upstream, draft.lines, draft.marks, draft.dropped)
     return _body(
         draft, {"system": msgspec.Raw(b"[" + b",".join(joined.system) + b"]")} if joined.system else {}, joined.messages
@@ -105,4 +134,5 @@ def spelling(conversation: Conversation, dialect: DialectName) -> Spelling:
         for call in ids.own(said.calls):
             if call.id != call.said:
                 found[call.id] = call.said
-    return Spelling(found, renamed(conversation, dialect))
+    # The names of a Responses request's tools fit every dialect; its own ones come back with the items.
+    return Spelling(found, {} if conversation.dialect == "responses" else renamed(conversation, dialect))

@@ -95,8 +95,8 @@ def _assistant(turn: Turn, asked: Sequence[Call], upstream: Upstream, dropped: d
     held: list[Marked] = []
     for piece in turn.pieces:
         if piece.kind is Kind.THOUGHT:
-            # A thought out of chat is signed by nobody but us.
-            if upstream.signatures == "checked":
+            # A thought out of chat is signed by nobody but us; one out of responses may bring its signature back.
+            if upstream.signatures == "checked" and not piece.said:
                 dropped["reasoning_content"] = None
             else:
                 held.append(Marked(piece.body))

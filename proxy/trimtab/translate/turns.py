@@ -49,8 +49,8 @@ class Turn:
 
     def kept(self, key: object, dropped: dict[str, None]) -> Sequence[bytes]:
         """The fragments made the last time, none where there are none or anything that `key` says was different."""
-        found = self.said[0].rendering if len(self.said) == 1 else None
-        if found is None or found.key != key:
+        found = self.said[0].rendering if self.said else None
+        if found is None or found.key != (key, self.prompt, *self.said[1:]):
             return ()
         for name in found.dropped:
             dropped[name] = None
@@ -59,11 +59,11 @@ class Turn:
     def keep(
         self, key: object, dropped: dict[str, None], make: Callable[[dict[str, None]], Iterable[bytes]]
     ) -> Sequence[bytes]:
-        """The fragments that `make` makes; those of a single message are kept with it."""
+        """The fragments that `make` makes; those are kept with the turn's first message."""
         names: dict[str, None] = {}
         fragments = tuple(make(names))
-        if len(self.said) == 1:
-            self.said[0].rendering = Rendering(key, fragments, tuple(names))
+        if self.said:
+            self.said[0].rendering = Rendering((key, self.prompt, *self.said[1:]), fragments, tuple(names))
         dropped.update(names)
         return fragments
 
@@ -82,6 +82,8 @@ def turns(messages: Iterable[Said], dropped: dict[str, None]) -> list[Turn]:
     for said in messages:
         for name in said.lost:
             dropped[name] = None
+        if said.silent:
+            continue
         if last is not None and last.assistant is not said.assistant:
             last = _closed(found, last)
         if last is not None and last.assistant is said.assistant:
