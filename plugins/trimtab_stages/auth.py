@@ -77,6 +77,7 @@ class Auth(Stage[AuthOptions]):
     name = "auth"
     Options = AuthOptions
     provides = frozenset({Credentials})
+    once = True
     operations = frozenset({"generate", "count", "inspect"})
 
     def __init__(self, options: AuthOptions, label: str | None = None) -> None:
@@ -95,7 +96,7 @@ class Auth(Stage[AuthOptions]):
     async def start(self, services: Services) -> None:
         """Check that a key can be had at all; make a client key where strangers could use the server's."""
         options = self.options
-        self._lends = self._lends or any(row.key for row in services.models.upstreams.values())
+        self._lends = self._lends or any(row.key or row.keys for row in services.models.upstreams.values())
         if not self._lends and not options.forward_client_key:
             raise ConfigError(
                 "auth.forward-client-key is false and there is no server key: set auth.server-key (SERVER_API_KEY), "

@@ -36,6 +36,7 @@ BALANCED = MINIMAL | frozenset(
         "attempts",
         "retried",
         "backoff_ms",
+        "queue_ms",
     )
 )
 
@@ -80,6 +81,7 @@ class Line(msgspec.Struct):
     retried: tuple[str, ...] = ()
     """The class of each failure that another attempt followed."""
     backoff_s: float = 0.0
+    queue_s: float = 0.0
 
     @property
     def stages_ms(self) -> float:
@@ -120,6 +122,7 @@ def take(exchange: Exchange, client: str, target: Target | None) -> Line:
         outcome.attempts,
         tuple(outcome.retried),
         outcome.backoff_s,
+        outcome.queue_s,
     )
 
 
@@ -214,6 +217,7 @@ def _changes(line: Line) -> dict[str, Any]:
         "attempts": line.attempts if line.attempts > 1 else None,
         "retried": ",".join(line.retried),
         "backoff_ms": round(line.backoff_s * 1000, 1) or None,
+        "queue_ms": round(line.queue_s * 1000, 1) or None,
     }
 
 

@@ -9,7 +9,7 @@ from trimtab.dialects.base import Prompt
 from trimtab.errors import UpstreamError, UpstreamTimeout
 from trimtab.events import Failed, Finished, TextDelta
 from trimtab.exchange import Answer, Exchange
-from trimtab.outgoing import compose, refusal
+from trimtab.outgoing import client_name, compose, keys, refusal
 
 if TYPE_CHECKING:
     from trimtab.runtime import Runtime
@@ -34,11 +34,13 @@ class Asker:
         images = any(isinstance(block, Image) for block in prompt.content)
         target = self._runtime.config.models.resolve(model, images=images, dialect="messages")
         dialect = DIALECTS[target.dialect]
-        call = compose(self._runtime, exchange, target, dialect.compose(target.model.name, prompt))
-        async with await self._runtime.forwarder.send(call) as response:
-            if response.status >= 300:
-                raise await refusal(call, response)
-            events = dialect.unfold(await response.read())
+        body, pool = dialect.compose(target.model.name, prompt), keys(exchange, target.upstream)
+        async with self._runtime.lanes.place(target.upstream, pool, client_name(exchange), b"") as place:
+            call = compose(self._runtime, exchange, target, body, keyed=(place.key,))
+            async with await self._runtime.forwarder.send(call) as response:
+                if response.status >= 300:
+                    raise await refusal(call, response)
+                events = dialect.unfold(await response.read())
         for event in events:
             if isinstance(event, Failed):
                 raise UpstreamError(event.message, cause=event.cause)

@@ -107,7 +107,7 @@ def _upstreams(config: Config) -> str:
 def _features(row: Upstream) -> str:
     parts = [
         f"key by {row.auth}" if row.auth != "none" else "no key",
-        "own key set" if row.key else "",
+        "own key set" if row.key or row.keys else "",
         "" if row.images else f"images go to {row.image_upstream or 'nobody'}",
     ]
     return ", ".join(part for part in parts if part)

@@ -68,6 +68,8 @@ class Outcome(msgspec.Struct, kw_only=True):
     """Requests sent upstream for this one."""
     backoff_s: float = 0.0
     """Seconds waited between attempts."""
+    queue_s: float = 0.0
+    """Seconds waited for a place at an upstream."""
     retried: list[str] = []
     """The class of each failure that was followed by another attempt."""
     first_byte_s: float | None = None
@@ -127,6 +129,9 @@ class Exchange:
         self._asking = False
         self._asked_for: set[type[Fact]] = set()
         """The facts that the target was found by; `Fact` stands for all of them."""
+        self._aimed: Target | None = None
+        self._lasting: tuple[dict[type[Fact], Fact], dict[str, str], list[Callable[[], Awaitable[None]]]]
+        self._lasting = ({}, {}, [])
 
     @property
     def dialect(self) -> DialectName:
@@ -136,6 +141,8 @@ class Exchange:
     @property
     def target(self) -> Target:
         """Where the conversation would go as it stands; asked anew when it changed, or a fact about it."""
+        if self._aimed is not None:
+            return self._aimed
         known = self._target
         if known is not None and known[0] is self.conversation:
             return known[1]
@@ -161,6 +168,24 @@ class Exchange:
             resolve=self._resolve,
         )
         return bare.target
+
+    def last(self, since: tuple[Any, ...] | None = None) -> None:
+        """Keep facts, headers and work that came up since a snapshot, or all there are, for when the chain runs again
+        for another target."""
+        _, facts, headers, (*_, pending) = since or (None, {}, {}, (0, 0, 0, 0))
+        kept_facts, kept_headers, kept_work = self._lasting
+        kept_facts |= {kind: fact for kind, fact in self._facts.items() if facts.get(kind) is not fact}
+        kept_headers |= {name: value for name, value in self.headers.items() if headers.get(name) != value}
+        kept_work += self.pending[pending:]
+
+    def aim(self, target: Target) -> Callable[[], None]:
+        """Begin anew toward a fixed target: the request as it came, with what is kept. Returns what undoes that."""
+        before = dict(vars(self))
+        facts, headers, work = self._lasting
+        self.conversation, self.sent, self._aimed = self.received, None, target
+        self.edits, self.dropped = [], []
+        self._facts, self.headers, self.pending = dict(facts), dict(headers), list(work)
+        return lambda: vars(self).update(before)
 
     def put(self, fact: Fact) -> None:
         """Tell later stages and the core something; replaces a fact of the same class."""

@@ -94,6 +94,9 @@ class Stage(Hooks, Generic[O]):
     operations: ClassVar[frozenset[Operation]] = frozenset({"generate", "count"})
     wants: ClassVar[frozenset[type[Event]]] = frozenset()
     """Types of events its `event` hook is called with."""
+    once: ClassVar[bool] = False
+    """Whether its `request` hook runs once per request only, because it admits or counts; not again when another target
+    takes over. Such a stage comes before those that edit: its facts and headers are kept, its edits are not."""
     shapes: ClassVar[bool] = False
     """Whether it changes the bytes that leave: a change of its options is then an epoch for every conversation."""
 

@@ -4,12 +4,17 @@ Shipped as `models.toml`, extended or overridden by the tables of the same names
 """
 
 from collections.abc import Mapping
-from typing import Any, Literal, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple
 
 import msgspec
 
 from trimtab.conversation import DialectName
+from trimtab.endpoints import host
 from trimtab.errors import BadRequest, Cause
+
+ZAI_HOSTS = ("z.ai", "bigmodel.cn")
+ZAI_PARALLEL = 3
+"""Of ten parallel requests of one key, three were answered and seven refused (protocol.md 1.6)."""
 
 ImageRule = Literal[
     "glm",
@@ -97,15 +102,35 @@ class Upstream(Entry, frozen=True, kw_only=True):
     """Seconds between two pieces of an answer."""
     shipped: bool = False
     """Whether it comes with trimtab: models without a row go to upstreams of your own first, whatever their dialect."""
-    max_parallel: int | None = None
-    """Parallel requests per key; None is no limit."""
+    keys: tuple[str, ...] = ()
+    """Further keys of the server's own; requests are spread over all of them."""
+    max_parallel: Annotated[int, msgspec.Meta(ge=0)] | None = None
+    """Parallel requests per key; 0 is no limit, None is 3 for z.ai's hosts and no limit elsewhere."""
+    queue_timeout: Annotated[float, msgspec.Meta(ge=0)] = 30.0
+    """Seconds that a request waits for a place."""
     cache: Cache = Cache()
     billing: Literal["tokens", "prompts"] = "tokens"
     """What its plan counts."""
 
+    @property
+    def parallel(self) -> int | None:
+        """Parallel requests per key, None for any number."""
+        if self.max_parallel is not None:
+            return self.max_parallel or None
+        name = host(self.base_url)
+        return ZAI_PARALLEL if name in ZAI_HOSTS or name.endswith(tuple(f".{one}" for one in ZAI_HOSTS)) else None
+
     def __repr__(self) -> str:
         """Without key and headers, which may hold one."""
         return f"Upstream({self.name!r}, {self.dialect}, {self.base_url})"
+
+
+class Fallback(Entry, frozen=True, kw_only=True):
+    """A target that takes over when the ones before it fail."""
+
+    upstream: str
+    model: str | None = None
+    """The model's name there; None where it is the same."""
 
 
 class Prices(Entry, frozen=True, kw_only=True):
@@ -127,6 +152,8 @@ class Model(Entry, frozen=True, kw_only=True):
     max_output: int | None = None
     upstreams: Mapping[DialectName, str] = {}
     """The upstream that serves it, per dialect; the first is the default."""
+    fallbacks: tuple[Fallback, ...] = ()
+    """What takes over, in this order, when the first one fails."""
     text: str | None = None
     """The model that answers requests without images under this name."""
     vision: str | None = None

@@ -37,14 +37,24 @@ _CAUSES: Mapping[int, Cause] = {
 }
 
 
-def call_for(runtime: "Runtime", exchange: Exchange, target: Target, operation: Operation = "generate") -> Call:
-    """The HTTP request that carries an exchange to its target, in its dialect; books what was dropped."""
+def call_for(
+    runtime: "Runtime",
+    exchange: Exchange,
+    target: Target,
+    operation: Operation = "generate",
+    *,
+    keyed: tuple[str | None] | None = None,
+) -> Call:
+    """The HTTP request that carries an exchange to its target, in its dialect; books what was dropped.
+
+    `keyed` is the key to send, or that there is none; None takes the first that may be sent.
+    """
     query = exchange.incoming.query if target.dialect == exchange.dialect else ""
     translated = translate(exchange.conversation, target)
     for name in translated.dropped:
         exchange.drop(name)
     exchange.sent = translated.body
-    return compose(runtime, exchange, target, translated.body, operation, query)
+    return compose(runtime, exchange, target, translated.body, operation, query, keyed)
 
 
 def compose(
@@ -54,30 +64,42 @@ def compose(
     body: bytes,
     operation: Operation = "generate",
     query: str = "",
+    keyed: tuple[str | None] | None = None,
 ) -> Call:
-    """An HTTP request to a target with the exchange's key and identity."""
+    """An HTTP request to a target with the exchange's key, or the one given, and its identity."""
     upstream = target.upstream
+    (key,) = keyed or keys(exchange, upstream)[:1]
     url = endpoint(upstream.base_url, upstream.dialect, operation)
     identity = exchange.id if runtime.config.serve.request_id else None
     return Call(
         url=f"{url}{'&' if '?' in url else '?'}{query}" if query else url,
-        headers=headers.to_upstream(
-            exchange.incoming.headers, upstream, key(exchange, upstream), identity, exchange.dialect
-        ),
+        headers=headers.to_upstream(exchange.incoming.headers, upstream, key, identity, exchange.dialect),
         body=body,
         connect_timeout=upstream.connect_timeout,
         name=upstream.name,
     )
 
 
-def key(exchange: Exchange, upstream: Upstream) -> str | None:
-    """The key for an upstream: what auth decided; without auth the client's own, or else the upstream's."""
+def keys(exchange: Exchange, upstream: Upstream) -> tuple[str | None, ...]:
+    """The keys for an upstream, at least one: what auth decided; without auth the client's own, or the upstream's."""
     credentials = exchange.get(Credentials)
     if credentials is None:
-        return client_key(exchange.incoming.headers) or upstream.key
+        own = client_key(exchange.incoming.headers)
+        return (own,) if own else pool(upstream) or (None,)
     if credentials.lent:
-        return upstream.key or credentials.key
-    return credentials.key
+        return pool(upstream) or (credentials.key,)
+    return (credentials.key,)
+
+
+def pool(upstream: Upstream) -> tuple[str, ...]:
+    """The server's own keys for an upstream, each once."""
+    return tuple(dict.fromkeys(key for key in (upstream.key, *upstream.keys) if key))
+
+
+def client_name(exchange: Exchange) -> str:
+    """Whom a request is counted to, where clients take turns: its key's id, else its address."""
+    credentials = exchange.get(Credentials)
+    return exchange.incoming.peer if credentials is None else credentials.client
 
 
 def client_key(fields: Mapping[str, str]) -> str | None:

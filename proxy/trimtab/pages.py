@@ -158,7 +158,13 @@ class Health(Page):
             "version": __version__,
             "pipelines": {name: list(labels) for name, labels in runtime.config.pipelines.items()},
             "upstreams": {
-                name: {"dialect": row.dialect, "base_url": shown(row.base_url), **runtime.forwarder.state(name)}
+                name: {
+                    "dialect": row.dialect,
+                    "base_url": shown(row.base_url),
+                    **runtime.forwarder.state(name),
+                    **runtime.lanes.state(name),
+                    "breaker": runtime.breakers.of(name).state,
+                }
                 for name, row in runtime.config.models.upstreams.items()
             },
             "memo": {

@@ -27,16 +27,23 @@ class Pipeline:
         self.services = services
         self.wanted = frozenset(kind for bound in chain.event for kind in bound.stage.wants)
 
-    async def request(self, exchange: Exchange) -> Reply | None:
-        """Run the request hooks. Raises what a stage refuses, StageFailed when one that is not optional fails."""
+    async def request(self, exchange: Exchange, *, again: bool = False) -> Reply | None:
+        """Run the request hooks. Raises what a stage refuses, StageFailed when one that is not optional fails.
+
+        `again` is a further run for another target: stages that run once per request are left out.
+        """
+        if not again:
+            exchange.last()
         task = asyncio.current_task()
         pending = 0 if task is None else task.cancelling()
         for stage, call in self.chain.request:
-            if exchange.operation not in stage.operations:
+            if exchange.operation not in stage.operations or (again and stage.once):
                 continue
-            begun = perf_counter()
+            begun, before = perf_counter(), exchange.snapshot() if stage.once else None
             reply = await self._guarded(exchange, stage, call, pending)
             exchange.timings.append((stage.label, perf_counter() - begun))
+            if before is not None:
+                exchange.last(before)
             if reply is not None:
                 return reply
         return None

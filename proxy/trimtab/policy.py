@@ -9,6 +9,7 @@ import re
 from collections.abc import Mapping
 from email.utils import parsedate_to_datetime
 from enum import StrEnum
+from math import ceil
 
 import msgspec
 
@@ -57,8 +58,20 @@ _BY_CAUSE: Mapping[Cause, Failure] = {
 }
 
 
+class Unready(UpstreamError):
+    """A request that was not sent: the upstream rests, or all its places are taken."""
+
+    def __init__(self, message: str, failure: Failure, wait: float) -> None:
+        cause = Cause.RATE_LIMIT if failure is Failure.RATE_LIMIT else Cause.OVERLOADED
+        super().__init__(message, cause=cause, headers={"retry-after": str(ceil(wait))}, own=True)
+        self.failure = failure
+        """The class that decides what takes over."""
+
+
 def failure_of(error: ProxyError) -> Failure | None:
     """The class of an upstream's failure; None where another attempt could only fail alike, or the failure is ours."""
+    if isinstance(error, Unready):
+        return error.failure
     if not isinstance(error, UpstreamError):
         return None
     if error.unreached:
@@ -157,7 +170,7 @@ class Situation(msgspec.Struct, frozen=True, kw_only=True):
     shown: bool = False
     """Whether text or a tool call has reached the client."""
     hung: bool = False
-    """Whether the upstream said nothing at all until its time was over."""
+    """Whether the upstream said nothing at all until its time was over, or was not asked since it is not ready."""
     tries: int = 1
     """Requests sent to this target so far."""
     funds: bool = True

@@ -12,11 +12,13 @@ from loguru import logger
 from trimtab import config as configuration
 from trimtab.admission import GOING, MB, Door, Room
 from trimtab.asking import Asker
+from trimtab.breaker import Breakers
 from trimtab.conversation import Conversation, Head
 from trimtab.dialects import DIALECTS
 from trimtab.economics import Economics
 from trimtab.epochs import Epochs
 from trimtab.errors import BadRequest, Cause, ConfigError, ProxyError
+from trimtab.lanes import Lanes
 from trimtab.memo import FactTable, MessageTable
 from trimtab.pipeline import Pipeline
 from trimtab.policy import Budget
@@ -139,6 +141,8 @@ class Runtime:
         self.forwarder = Forwarder()
         self.policy = config.retry.policy()
         self.budget = Budget(config.retry.budget, config.retry.reserve)
+        self.breakers = Breakers(config.retry.breaker, config.retry.breaker_rest, self.clock, self.counters)
+        self.lanes = Lanes(self.clock, self.counters)
         self.chance: Callable[[], float] = random.random
         """A number in [0, 1), for the length of waits."""
         self.started = False
@@ -260,6 +264,7 @@ class Runtime:
         old, self.current, self.config = self.current, fresh, config
         self._limit(config)
         self.policy = config.retry.policy()
+        self.breakers.use(config.retry.breaker, config.retry.breaker_rest)
         logger.info("reloaded {}", config.path)
         self.counters.add("reloads")
         self._retiring.add(old)

@@ -41,6 +41,7 @@ class Serving:
         self._waited = 0.0
         self._spelling: Spelling | None = None
         self._shown = False
+        self._sent_to: Target | None = None
 
     async def run(self, receive: Receive) -> None:
         """Answer the client; whatever happens, the done hooks run once."""
@@ -83,7 +84,7 @@ class Serving:
             body = self._dialect.count(await count(self._runtime, self._exchange, target))
             await self._writer.whole(200, self._fields("application/json"), body)
         else:
-            attempts = Attempts(self._runtime, self._exchange, self._reach)
+            attempts = Attempts(self._runtime, self._pipeline, self._exchange, self._reach)
             await attempts.run(watch, target, partial(self._forward, watch))
 
     def _reach(self) -> Reach:
@@ -97,9 +98,12 @@ class Serving:
             exchange.stage = "core"
             exchange.set_member("model", target.model.name, f"served by upstream '{target.upstream.name}'")
 
-    async def _forward(self, watch: Watch, target: Target) -> None:
-        call = call_for(self._runtime, self._exchange, target)
-        self._runtime.economics.sending(self._exchange)
+    async def _forward(self, watch: Watch, target: Target, key: str | None) -> None:
+        self._name_model(target)
+        call = call_for(self._runtime, self._exchange, target, keyed=(key,))
+        if target is not self._sent_to:
+            self._sent_to = target
+            self._runtime.economics.sending(self._exchange)
         self._exchange.outcome.sent_bytes = len(call.body)
         translated = target.dialect != self._exchange.dialect
         self._spelling = spelling(self._exchange.conversation, target.dialect) if translated else None
@@ -230,7 +234,8 @@ class Serving:
             fields["content-type"] = content_type
         if exchange.dropped:
             fields["x-trimtab-dropped"] = ",".join(exchange.dropped)
-        waits = (("retry", exchange.outcome.backoff_s), ("upstream", self._waited))
+        outcome = exchange.outcome
+        waits = (("queue", outcome.queue_s), ("retry", outcome.backoff_s), ("upstream", self._waited))
         steps = [*exchange.timings, *(step for step in waits if step[1])]
         fields["server-timing"] = ", ".join(f"{label};dur={seconds * 1000:.2f}" for label, seconds in steps)
         return fields

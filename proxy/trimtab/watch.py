@@ -2,8 +2,8 @@
 
 import asyncio
 import math
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
 from types import TracebackType
 from typing import Any, Self
 
@@ -48,6 +48,7 @@ class Watch:
         self._left = False
         self._alive = False
         self._held = False
+        self._quiet = False
 
     async def __aenter__(self) -> Self:
         self._loop = asyncio.get_running_loop()
@@ -108,6 +109,17 @@ class Watch:
                     if self._left:
                         self._end(ClientGone())
 
+    @contextmanager
+    def quiet(self) -> Iterator[None]:
+        """Nothing is written meanwhile: a request in a queue may still be refused with a status."""
+        self._quiet = True
+        try:
+            yield
+        finally:
+            self._quiet = False
+            self._timer.cancel()
+            self._timer = self._loop.call_at(self._due(), self._tick)
+
     def expect(self, first_byte: float, silence: float) -> None:
         """The upstream is asked now: `first_byte` seconds to begin, then `silence` from one piece to the next."""
         self._first_byte, self._silence = first_byte, silence
@@ -161,7 +173,7 @@ class Watch:
         # A sign of life changes the limit and moves no timer: its own silence may end before the first byte is due.
         limit = self._last + self._silence if self._alive else min(self._last + self._first_byte, now + self._silence)
         due = min(limit, now + 3600.0)
-        return due if self._ping is None else min(due, self._next_ping())
+        return due if self._ping is None or self._quiet else min(due, self._next_ping())
 
     def _next_ping(self) -> float:
         """Before the first ping the long wait counts from the start, later the short one from the last sign of life."""
@@ -180,7 +192,7 @@ class Watch:
             what = "went silent for" if self._alive else "sent no first byte within"
             self._end(UpstreamTimeout(f"the upstream {what} {limit:g} s", began=self._alive))
             return
-        if self._ping is not None and not self._held and now >= self._next_ping():
+        if self._ping is not None and not (self._held or self._quiet) and now >= self._next_ping():
             self._pinged = now
             self._pinging = self._loop.create_task(self._say(self._ping))
         self._timer = self._loop.call_at(self._due(), self._tick)

@@ -48,6 +48,8 @@ def spelt(value: Any) -> str:
         return str(value).lower()
     if isinstance(value, float):
         return f"{value:g}"
+    if isinstance(value, tuple) and value:
+        return ", ".join(map(str, value))
     return "none" if value in (None, (), {}, Cache()) or value is msgspec.NODEFAULT else str(value)
 
 

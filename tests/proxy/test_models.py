@@ -51,6 +51,22 @@ def test_z_ai_allows_three_at_a_time() -> None:
 
 
 @pytest.mark.parametrize(
+    ("url", "given", "parallel"),
+    [
+        ("https://api.z.ai/api/paas/v4", None, 3),
+        ("https://open.bigmodel.cn/api/paas/v4", None, 3),
+        ("https://api.z.ai/api/paas/v4", 0, None),
+        ("https://api.z.ai/api/paas/v4", 7, 7),
+        ("https://fizz.ai/v1", None, None),
+        ("http://127.0.0.1:8080", None, None),
+        ("http://127.0.0.1:8080", 2, 2),
+    ],
+)
+def test_how_many_requests_an_upstream_takes_at_a_time(url: str, given: int | None, parallel: int | None) -> None:
+    assert Upstream(dialect="chat", base_url=url, max_parallel=given).parallel == parallel
+
+
+@pytest.mark.parametrize(
     ("name", "images", "dialect", "target"),
     [
         ("glm-4.6", False, "chat", ("zai-messages", "glm-4.6")),

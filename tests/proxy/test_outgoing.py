@@ -10,7 +10,7 @@ from trimtab.errors import Cause, UpstreamError
 from trimtab.exchange import Exchange, Incoming
 from trimtab.facts import Credentials
 from trimtab.models import Model, Target, Upstream
-from trimtab.outgoing import call_for, client_key, compose, key, refusal
+from trimtab.outgoing import call_for, client_key, client_name, compose, keys, refusal
 from trimtab.runtime import Runtime
 from trimtab.store import MemoryStore
 from trimtab.testing import StageBench, StillClock, table
@@ -127,7 +127,30 @@ def test_which_key_goes_upstream(
     case = exchange(**({"x-api-key": client} if client else {}))
     if credentials is not None:
         case.put(credentials)
-    assert key(case, upstream) == found
+    assert keys(case, upstream) == (found,)
+
+
+def test_an_upstream_may_have_several_keys_of_its_own() -> None:
+    several = Upstream(dialect="chat", base_url="https://up.test", key="a", keys=("b", "a", "", "c"))
+    case = exchange()
+    assert keys(case, several) == ("a", "b", "c")
+    case.put(Credentials(key="server's", lent=True))
+    assert keys(case, several) == ("a", "b", "c")
+    case.put(Credentials(key="forwarded"))
+    assert keys(case, several) == ("forwarded",)
+
+
+def test_the_key_that_was_chosen_is_the_one_that_leaves() -> None:
+    for chosen, sent in (("k2", "Bearer k2"), (None, None)):
+        call = call_for(runtime(), exchange(authorization="Bearer own"), target(), keyed=(chosen,))
+        assert call.headers.get("authorization") == sent
+
+
+def test_requests_are_counted_to_a_key_or_an_address() -> None:
+    case = exchange()
+    assert client_name(case) == case.incoming.peer
+    case.put(Credentials(key="k", client="abc"))
+    assert client_name(case) == "abc"
 
 
 class Answer:

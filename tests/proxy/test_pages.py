@@ -74,6 +74,10 @@ async def test_health() -> None:
             "failed": 0,
             "last_status": None,
             "last_error": None,
+            "under_way": 0,
+            "waiting": 0,
+            "resting_keys": 0,
+            "breaker": "closed",
         }
         assert {"hits", "misses", "messages", "bytes"} <= set(told["memo"])
         proxy.runtime.counters.add("asked", 3)

@@ -453,3 +453,16 @@ def test_pings_go_on_between_two_attempts() -> None:
 
     run(main())
     assert pings.at == [45, 65, 80]
+
+
+def test_in_a_queue_nothing_is_written_and_then_what_is_due() -> None:
+    pings = Pings()
+
+    async def main() -> None:
+        async with watch(ping=pings) as watching:
+            with watching.quiet():
+                await silence(100)
+            await silence(20)
+
+    run(main())
+    assert pings.at == [100, 115]

@@ -39,9 +39,6 @@ def load(path: Path | None = None, environ: Mapping[str, str] | None = None) -> 
         draft.wrong(("store", "url"), f"must begin with {', '.join(f'{scheme}://' for scheme in REDIS)}")
     retry = draft.convert(("retry",), RetryOptions)
     models = model_table(draft, shipped)
-    for name in models.upstreams:
-        if draft.sources.get(("upstream", name, "max-parallel")) == draft.name:
-            draft.notes.append(f"upstream.{name}.max-parallel has no effect yet: this version limits no upstream")
     if own := [name for name in tables.get("upstream", {}) if name not in shipped["upstream"]]:
         draft.notes.append(
             f"models without a row go to upstream.{own[0]} or another of your own; those with a shipped row, and the "
@@ -98,4 +95,13 @@ def _server_keys(draft: Draft, tables: Mapping[str, Any], set_outside: list[Over
         if table.get("use", label) == "auth" and table.get("server-key")
     ]
     rows = draft.table(("upstream",))
-    return [*outside, *auth, *(f"{header(('upstream', name))} key" for name in rows if rows[name].get("key"))]
+    return [
+        *outside,
+        *auth,
+        *(
+            f"{header(('upstream', name))} {option}"
+            for name in rows
+            for option in ("key", "keys")
+            if rows[name].get(option)
+        ),
+    ]

@@ -9,7 +9,7 @@ import msgspec
 
 from trimtab.hookspecs import StageOptions
 from trimtab.models import ModelTable
-from trimtab.policy import Policy
+from trimtab.policy import Failure, Policy
 from trimtab.registry import AnyStage
 
 Port = Annotated[int, msgspec.Meta(ge=0, le=65535)]
@@ -90,9 +90,29 @@ class RetryOptions(Section, frozen=True, kw_only=True):
     reserve: Annotated[int, msgspec.Meta(ge=0)] = 10
     """Retries to begin with, and how many unused ones add up to; 0 allows none."""
 
+    fallback_on: tuple[Failure, ...] = (
+        Failure.CONNECT,
+        Failure.SERVER,
+        Failure.OVERLOADED,
+        Failure.RATE_LIMIT,
+        Failure.TIMEOUT,
+        Failure.QUOTA,
+        Failure.BILLING,
+    )
+    """The classes of failures on which a model's next target takes over."""
+    breaker: Annotated[int, msgspec.Meta(ge=0)] = 10
+    """Failures in a row after which an upstream is left alone for a while; 0 is never."""
+    breaker_rest: Seconds = 15.0
+    """Seconds that it is left alone; twice as long after each request that fails then, up to eight times."""
+
     def policy(self) -> Policy:
         """The rules with these numbers."""
-        return Policy(attempts=self.attempts, first_wait=self.first_wait, max_wait=self.max_wait)
+        return Policy(
+            attempts=self.attempts,
+            first_wait=self.first_wait,
+            max_wait=self.max_wait,
+            fallback_on=frozenset(self.fallback_on),
+        )
 
 
 class StoreOptions(Section, frozen=True, kw_only=True):

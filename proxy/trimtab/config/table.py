@@ -93,6 +93,8 @@ def _check_model(draft: Draft, path: tuple[str, ...], row: Model, upstreams: Map
     for option, name in (("text", row.text), ("vision", row.vision)):
         if name is not None:
             _known(draft, (*path, option), name, "model")
+    for fallback in row.fallbacks:
+        _known(draft, (*path, "fallbacks"), fallback.upstream, "upstream")
     for dialect, name in row.upstreams.items():
         where = (*path, "upstreams")
         if _known(draft, where, name, "upstream") and name in upstreams and upstreams[name].dialect != dialect:

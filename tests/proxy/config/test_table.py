@@ -72,6 +72,10 @@ def test_a_limit_of_the_shipped_host_does_not_follow_to_another(read: Loader) ->
         ("[upstream.x]\ndialect = 'responses'\nbase-url = 'http://x'\n", "no upstream is spoken to in 'responses'"),
         ("[upstream.x]\ndialect = 'chat'\nbase-url = 'ftp://x'\n", "option 'base-url': is no http or https address"),
         ("[upstream.x]\ndialect = 'chat'\nbase-url = 'h:1'\n", "did you mean 'http://h:1'?"),
+        ("[model.x]\nfallbacks = [{ upstream = 'zai-caht' }]\n", "there is no table [upstream.zai-caht], did you mean"),
+        ("[model.x]\nfallbacks = ['zai-chat']\n", "fallbacks"),
+        ("[upstream.zai-chat]\nmax-parallel = -1\n", "max-parallel"),
+        ("[retry]\nfallback-on = ['sever']\n", "option 'fallback-on': invalid enum value 'sever'"),
         ("[upstream.zai-chat]\nimage-upstream = 'zai-caht'\n", "there is no table [upstream.zai-caht], did you mean"),
         (
             "[model.x]\ntext = 'glm-4.66'\n",

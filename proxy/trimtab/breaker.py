@@ -1,0 +1,108 @@
+"""Keeps requests from an upstream that fails again and again, and lets one through now and then to see.
+
+Our own: pybreaker, aiobreaker, purgatory and circuitbreaker read the system's clock by themselves, so that no test
+could hold it still.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from math import ceil
+from typing import Literal
+
+from trimtab.errors import ProxyError
+from trimtab.policy import Failure, Unready, failure_of
+from trimtab.services import Clock, Counters
+
+State = Literal["closed", "open", "half-open"]
+
+COUNTED = frozenset((Failure.CONNECT, Failure.SERVER, Failure.OVERLOADED, Failure.TIMEOUT))
+"""Classes of failures that say something of the upstream as a whole; 429 and refusals are answers."""
+LONGEST = 8
+"""A rest doubles with each probe that fails, up to so many times the first."""
+
+
+class Breaker:
+    """The breaker of one upstream."""
+
+    def __init__(self, name: str, failures: int, rest: float, clock: Clock, counters: Counters) -> None:
+        self.name = name
+        self._most = failures
+        self._rest = rest
+        self._clock = clock
+        self._counters = counters
+        self._failed = 0
+        self._last = Failure.CONNECT
+        self._opened = 0
+        self._until: float | None = None
+        self._probing = False
+
+    @property
+    def state(self) -> State:
+        """`open` refuses, `half-open` lets one request through, `closed` all."""
+        if self._until is None:
+            return "closed"
+        return "open" if self._clock.monotonic() < self._until else "half-open"
+
+    def check(self) -> None:
+        """Raise Unready where a request would be refused."""
+        if self.state == "open" or (self.state == "half-open" and self._probing):
+            self._counters.add(f"breaker_refused.{self.name}")
+            wait = max(1, ceil((self._until or 0.0) - self._clock.monotonic()))
+            text = f"upstream '{self.name}' failed {self._failed} times in a row: it is asked again in {wait} s"
+            raise Unready(text, self._last, wait)
+
+    @contextmanager
+    def watching(self) -> Iterator[None]:
+        """Around one attempt: its end is booked. Raises Unready where it is refused."""
+        self.check()
+        probe = self.state == "half-open"
+        self._probing |= probe
+        try:
+            yield
+        except ProxyError as error:
+            failure = failure_of(error)
+            if failure in COUNTED:
+                self._fails(failure)
+            elif failure is not None:
+                self._succeeds()
+            raise
+        else:
+            self._succeeds()
+        finally:
+            # A client that left says nothing of the upstream; another request is the probe then.
+            if probe:
+                self._probing = False
+
+    def _fails(self, failure: Failure) -> None:
+        self._failed += 1
+        self._last = failure
+        half_open = self.state == "half-open"
+        if self._most and (half_open or (self._until is None and self._failed >= self._most)):
+            self._until = self._clock.monotonic() + self._rest * min(LONGEST, 2**self._opened)
+            self._opened += 1
+            self._counters.add(f"breaker_opened.{self.name}")
+
+    def _succeeds(self) -> None:
+        self._failed = self._opened = 0
+        self._until = None
+
+
+class Breakers:
+    """The breakers of all upstreams, by name."""
+
+    def __init__(self, failures: int, rest: float, clock: Clock, counters: Counters) -> None:
+        self._clock, self._counters = clock, counters
+        self._found: dict[str, Breaker] = {}
+        self._failures, self._rest = failures, rest
+
+    def use(self, failures: int, rest: float) -> None:
+        """Take other numbers; breakers begin anew where they changed."""
+        if (failures, rest) != (self._failures, self._rest):
+            self._failures, self._rest = failures, rest
+            self._found.clear()
+
+    def of(self, name: str) -> Breaker:
+        """The breaker of an upstream."""
+        if name not in self._found:
+            self._found[name] = Breaker(name, self._failures, self._rest, self._clock, self._counters)
+        return self._found[name]
