@@ -122,7 +122,9 @@ def fits(event: Mapping[str, Any]) -> None:
 def whole(body: Mapping[str, Any]) -> None:
     """Hold a response object against both."""
     Response.model_validate(body)
-    if {item["type"] for item in body["output"]} <= set(_OPEN_ITEMS) and not body["tools"]:
+    # The open schema wants the `schema` of a format to be null.
+    plain = body["text"]["format"]["type"] != "json_schema" and not body["tools"]
+    if plain and {item["type"] for item in body["output"]} <= set(_OPEN_ITEMS):
         schema("ResponseResource", _plain(body))
 
 

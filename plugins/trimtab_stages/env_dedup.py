@@ -134,14 +134,19 @@ class EnvDeduplication(Stage[EnvDedupOptions]):
         turns: list[Turn] = []
         marked: list[Message] = []
         found: list[Found] = []
-        number = 0
+        number, speaking = 0, False
         for index, message in enumerate(messages):
             if message.role == "assistant":
                 if found:
                     turns.append(Turn(number, tuple(found)))
                     found = []
-                number += 1
+                # In Responses a thought and each call are items of their own: those in a row are one turn.
+                number += not (speaking and message.codec.name == "responses")
+                speaking = True
                 continue
+            if not message.role:
+                continue
+            speaking = False
             note = self._note(message)
             if note.marked:
                 marked.append(message)

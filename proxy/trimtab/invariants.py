@@ -79,16 +79,23 @@ def _ids(message: Message, key: str, kind: type[ToolUse] | type[ToolResult]) -> 
 
 
 def _pairing(messages: Sequence[Message]) -> list[str]:
-    """I1: each call is answered right behind it, each result has its call right before it."""
+    """I1: each call is answered right behind it, each result has its call right before it.
+
+    In Responses each call is an item: those in a row are one turn, which waits for all its outputs.
+    """
     found: list[str] = []
     open_calls: frozenset[str] = frozenset()
+    calling = False
     for message in messages:
         results = _results(message)
         found += [f"tool result '{name}' has no call before it" for name in sorted(results - open_calls)]
         open_calls -= results
-        if message.role != "tool" or not results:
+        if message.codec.name == "responses" and (calling or message.role != "assistant"):
+            open_calls |= _uses(message)
+            calling = calling and message.role in ("assistant", "")
+        elif message.role != "tool" or not results:
             found += _unanswered(open_calls)
-            open_calls = _uses(message)
+            open_calls, calling = _uses(message), True
     return found + _unanswered(open_calls)
 
 

@@ -241,3 +241,20 @@ async def test_an_age_is_noted_at_start(heard: list[str]) -> None:
 def test_options_that_are_refused(options: dict[str, Any], told: str) -> None:
     with pytest.raises(msgspec.ValidationError, match=told):
         msgspec.convert(options, EnvDedupOptions)
+
+
+async def test_items_of_one_answer_in_a_row_are_one_turn() -> None:
+    """In Responses a thought and each call are items of their own."""
+    said = [{"role": "assistant", "content": "I see"}]
+    several = [{"type": "reasoning", "id": "r", "summary": []}, {"type": "mcp_call", "id": "m"}, *said]
+    left = []
+    for answer in (said, several):
+        items: list[Any] = []
+        for time in range(3):
+            items += [{"role": "user", "content": f"step {time}\n\n{block(time)}"}, *answer]
+        async with bench() as stage:
+            exchange = stage.exchange({"model": "small", "input": items[: -len(answer)]}, dialect="responses")
+            await stage.request(exchange)
+            left.append([item["content"] for item in stage.sent(exchange)["input"] if item.get("role") == "user"])
+    assert left[0] == left[1]
+    assert [content.count("# Current Time") for content in left[0]] == [0, 0, 1]

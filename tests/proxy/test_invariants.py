@@ -370,3 +370,36 @@ def test_all_results_of_one_turn_stand_in_the_very_next_message() -> None:
         "tool result 'b' has no call before it",
     ]
     assert faults(parsed(MESSAGES).conversation) == faults(parsed(CHAT, "chat").conversation) == []
+
+
+def items(*kinds: str) -> Conversation:
+    """A Responses conversation: "c1" is a call, "o1" its output, "r" a thought, "u" the user, "x" an unknown item."""
+    made: list[dict[str, Any]] = []
+    for kind in kinds:
+        match kind[0]:
+            case "c":
+                made.append({"type": "function_call", "call_id": kind[1:], "name": "read", "arguments": "{}"})
+            case "o":
+                made.append({"type": "function_call_output", "call_id": kind[1:], "output": "x"})
+            case "r":
+                made.append({"type": "reasoning", "id": "r", "summary": [{"type": "summary_text", "text": "hm"}]})
+            case "x":
+                made.append({"type": "mcp_call", "id": "m"})
+            case _:
+                made.append(turn("user", "go"))
+    return StageBench().exchange({"model": "small", "input": made}, dialect="responses").conversation
+
+
+@pytest.mark.parametrize(
+    ("kinds", "found"),
+    [
+        ("u r c1 x c2 o1 o2 u", []),
+        ("u c1 c2 u o2 o1 r c3 o3", []),
+        ("u c1 c2 o1 u", ["tool call '2' has no result behind it"]),
+        ("u c1 c2 o1 c3 o3", ["tool call '2' has no result behind it"]),
+        ("u o1", ["tool result '1' has no call before it"]),
+        ("u c1", ["tool call '1' has no result behind it"]),
+    ],
+)
+def test_calls_in_a_row_of_items_wait_for_all_their_outputs(kinds: str, found: list[str]) -> None:
+    assert faults(items(*kinds.split())) == found

@@ -132,7 +132,7 @@ class Chat(Dialect):
         return write(self._failure(error) if body is None else problems.one_line(body))
 
     def _failure(self, error: ProxyError) -> bytes:
-        return failure(error.cause, problems.message(error), error.param)
+        return failure(error.cause, problems.message(error), error.param, error.code)
 
     def count(self, tokens: int) -> bytes:
         """Not part of this dialect."""
