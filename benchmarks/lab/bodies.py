@@ -109,11 +109,13 @@ def _prose(rng: Random, size: int) -> str:
 
 
 def _code(rng: Random, size: int) -> str:
-    """Lines that take that many bytes in JSON."""
+    """Lines that take that many bytes in JSON, 3.1 characters to a token (recorded tool results: 2.9 to 4.1)."""
     lines: list[str] = []
     while size > 0:
         one, other = rng.choices(WORDS, k=2)
-        lines.append(f"    {one}_{other} = {other}[{rng.randrange(999)}] + 0x{rng.getrandbits(16):04x}  # “{one}”\n")
+        lines.append(
+            f"    {one}_{other} = self.read({other}, line={rng.randrange(999)})  # the {one} of each “{other}”\n"
+        )
         size -= len(_json(lines[-1])) - 2
     return "".join(lines)
 

@@ -42,6 +42,8 @@ class Measured(NamedTuple):
     seconds: float
     latencies: list[float]
     delays: list[float]
+    firsts: list[float]
+    """Milliseconds from each stream's request to its first chunk."""
 
 
 class Connection(asyncio.Protocol):
@@ -50,6 +52,7 @@ class Connection(asyncio.Protocol):
     def __init__(self) -> None:
         self._done: asyncio.Future[bytes] | None = None
         self.delays: list[float] = []
+        self.firsts: list[float] = []
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Keep the transport."""
@@ -58,7 +61,8 @@ class Connection(asyncio.Protocol):
     async def ask(self, parts: Iterable[bytes]) -> bytes:
         """Send a request; the answer's bytes, of a stream only the last ones."""
         self._done = asyncio.get_running_loop().create_future()
-        self._data, self._need, self._streamed = b"", 0, False
+        self._data, self._need, self._streamed, self._waits = b"", 0, False, True
+        self._asked = monotonic_ns()
         self.transport.writelines(parts)
         async with asyncio.timeout(TIMEOUT):
             return await self._done
@@ -98,6 +102,9 @@ class Connection(asyncio.Protocol):
         end = 0
         for match in STAMP.finditer(self._data):
             self.delays.append((now - int(match[1])) / 1e6)
+            if self._waits:
+                self._waits = False
+                self.firsts.append((now - self._asked) / 1e6)
             end = match.end()
         # What is left may hold the start of a stamp, or of the last chunk.
         self._data = self._data[max(end, len(self._data) - _STAMP_SIZE) :]
@@ -122,7 +129,8 @@ async def load(port: int, plan: Plan) -> Measured:
         for transport, _ in open_ones:
             transport.close()
     delays = [delay for _, connection in open_ones for delay in connection.delays]
-    return Measured(perf_counter() - begun, latencies, delays)
+    firsts = [first for _, connection in open_ones for first in connection.firsts]
+    return Measured(perf_counter() - begun, latencies, delays, firsts)
 
 
 async def _repeat(connection: Connection, plan: Plan, begun: float, latencies: list[float]) -> None:

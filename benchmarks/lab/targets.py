@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 ROOT = Path(__file__).parents[2]
 _TICK = os.sysconf("SC_CLK_TCK")
-READY_WITHIN = 10.0
+READY_WITHIN = 30.0
 STOP_WITHIN = 8.0
 
 
@@ -40,12 +40,26 @@ def cores() -> Cores:
     return Cores(allowed[-1], allowed[0])
 
 
+def resident(pid: int) -> float:
+    """Megabytes in memory."""
+    return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 1e6
+
+
+def spent(pid: int) -> float:
+    """Seconds of CPU, from the scheduler, which counts finer than the ticks of /proc/PID/stat, where it tells."""
+    try:
+        tasks = [task.read_text() for task in Path(f"/proc/{pid}/task").glob("*/schedstat")]
+    except OSError:
+        tasks = []
+    return sum(int(task.split()[0]) for task in tasks) / 1e9 or cpu(pid)
+
+
 @contextmanager
-def running(folder: Path) -> Iterator[list[Target]]:
+def running(folder: Path, *, bare: bool = True) -> Iterator[list[Target]]:
     """The mock, and before it the bare hop and trimtab with its default chain; stopped at the end."""
     where = cores()
     os.sched_setaffinity(0, {where.others})
-    mock, bare, trimtab = _free(), _free(), _free()
+    mock, hop, trimtab = _free(), _free(), _free()
     base = f"http://127.0.0.1:{mock}"
     addresses = {"UPSTREAM_BASE": base, "OPENAI_UPSTREAM_BASE": f"{base}/v1", "CACHE_DIR": str(folder / "cache")}
     with ExitStack() as stack:
@@ -55,15 +69,13 @@ def running(folder: Path) -> Iterator[list[Target]]:
             return stack.enter_context(_process(folder, name, command, core, environ or {}))
 
         start("mock", "benchmarks.lab.mock", str(mock), core=where.others)
-        pids = (
-            start("bare", "benchmarks.lab.bare", str(bare), base, core=where.target),
-            start("trimtab", "trimtab", "serve", "--port", str(trimtab), core=where.target, environ=addresses),
-        )
-        yield [
-            Target("direct", mock, _output(folder, "mock")),
-            Target("bare", bare, _output(folder, "bare"), pids[0]),
-            Target("trimtab", trimtab, _output(folder, "trimtab"), pids[1]),
-        ]
+        targets = [Target("direct", mock, _output(folder, "mock"))]
+        if bare:
+            pid = start("bare", "benchmarks.lab.bare", str(hop), base, core=where.target)
+            targets.append(Target("bare", hop, _output(folder, "bare"), pid))
+        command = ("serve", "--port", str(trimtab), "--server", os.environ.get("BENCH_SERVER", "hypercorn"))
+        pid = start("trimtab", "trimtab", *command, core=where.target, environ=addresses)
+        yield [*targets, Target("trimtab", trimtab, _output(folder, "trimtab"), pid)]
 
 
 def _output(folder: Path, name: str) -> Path:
@@ -74,12 +86,12 @@ class NotStarted(Exception):
     """A target does not take connections; the text ends with the last of its output."""
 
 
-async def ready(target: Target) -> None:
+async def ready(target: Target, every: float = 0.05) -> None:
     """Wait until a target takes connections. Raises NotStarted when it does not."""
     try:
         async with asyncio.timeout(READY_WITHIN):
             while not await _connects(target.port):  # noqa: ASYNC110  # another process tells no event
-                await asyncio.sleep(0.05)
+                await asyncio.sleep(every)
     except TimeoutError:
         said = target.output.read_text(errors="replace")[-500:]
         raise NotStarted(f"{target.name} takes no connections: {said}") from None

@@ -60,13 +60,15 @@ class EnvDedup(Fact, frozen=True):
 class _Note:
     """What is known of a message. It hangs on it, with the last step and the last edit that were made of it."""
 
-    __slots__ = ("edit", "marked", "place", "step")
+    __slots__ = ("edit", "held", "marked", "place", "step")
 
     def __init__(self, message: Message, tags: Sequence[Tags]) -> None:
         self.place = env_places.find(message, tags)
         self.marked = env_places.is_marked(message)
         self.step: tuple[State, tuple[int, bool], Step] | None = None
         self.edit: tuple[frozenset[int], Message] | None = None
+        self.held = 0 if self.place is None else 2 * len(message.raw) + 1_000
+        """Bytes in memory, with the edited message that there may be."""
 
 
 class Found(NamedTuple):
@@ -112,7 +114,7 @@ class EnvDeduplication(Stage[EnvDedupOptions]):
     @hookimpl
     async def request(self, exchange: Exchange) -> Reply | None:
         """Edit the messages that hold a block."""
-        if exchange.compaction:
+        if exchange.compaction or not exchange.conversation.fold(self._key, start=False, step=self._holds):
             return None
         turns, marked = self._read(exchange.conversation.messages)
         if not turns or any(env_places.marked_outside(message) for message in marked):
@@ -158,6 +160,10 @@ class EnvDeduplication(Stage[EnvDedupOptions]):
         if found:
             turns.append(Turn(number, tuple(found)))
         return turns, marked
+
+    def _holds(self, known: bool, message: Message) -> bool:
+        """Whether a block was found so far: most agents send none, and then nothing is read again."""
+        return known or (message.role != "assistant" and self._note(message).place is not None)
 
     def _note(self, message: Message) -> _Note:
         note: _Note | None = message.notes.get(self._key)

@@ -1,7 +1,7 @@
 """Counts the tokens of the prompt, each message once, tells the other stages, and learns from the upstream's usage."""
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from functools import partial
 from typing import Literal, NamedTuple, cast
 
@@ -71,10 +71,22 @@ LEARN_EVERY = 16
 """Of so many translated requests one is counted again as it left."""
 
 
+class _Sizes(NamedTuple):
+    """The sizes of messages in a row; `tokens` is their sum and 0 pictures are in it where they are `plain`."""
+
+    sizes: tuple[Size, ...] = ()
+    tokens: int = 0
+    plain: bool = True
+
+    def plus(self, more: tuple[Size, ...]) -> "_Sizes":
+        plain = [size for size in more if isinstance(size, int)]
+        return _Sizes(self.sizes + more, self.tokens + sum(plain), self.plain and len(plain) == len(more))
+
+
 class _Measured(NamedTuple):
     """A conversation in sizes."""
 
-    sizes: list[Size]
+    sizes: _Sizes
     overhead: int
     new: int
     """Messages that nobody had counted before."""
@@ -129,7 +141,9 @@ class TokenCounter(Stage[TokenCountOptions]):
         return None
 
     async def _measure(self, conversation: Conversation) -> _Measured:
-        messages, note = conversation.messages, self._note
+        note = self._note
+        at, known = conversation.reached(note, _Sizes())
+        messages = conversation.messages[at:]
         unknown = [*dict.fromkeys([message for message in messages if note not in message.notes])]
         around = _around(conversation)
         sizes = await self._worker.sizes([*around, *map(_piece, unknown)])
@@ -137,7 +151,13 @@ class TokenCounter(Stage[TokenCountOptions]):
             message.notes[note] = size
         opening = framing(conversation.dialect).opening
         overhead = opening + sum(size for size in sizes[: len(around)] if isinstance(size, int))
-        return _Measured([message.notes[note] for message in messages], overhead, len(unknown))
+        if messages:
+            fresh = [message.notes[note] for message in messages]
+            known = known.plus(tuple(fresh[:-1]))
+            conversation.remember(note, known, back=1)
+            known = known.plus(tuple(fresh[-1:]))
+            conversation.remember(note, known)
+        return _Measured(known, overhead, len(unknown))
 
     async def _size(self, leaving: Conversation, target: Target) -> int:
         tokens, _ = await self._whole(leaving, target)
@@ -146,14 +166,14 @@ class TokenCounter(Stage[TokenCountOptions]):
     async def _whole(self, leaving: Conversation, target: Target) -> tuple[int, bool]:
         """Tokens of a conversation as it leaves, and whether an image was guessed."""
         measured = await self._measure(leaving)
-        counts, guessed = self._seen(measured.sizes, target)
-        return sum(counts) + measured.overhead, guessed
+        _, tokens, guessed = self._seen(measured.sizes, target)
+        return tokens + measured.overhead, guessed
 
     def _put(self, exchange: Exchange, measured: _Measured) -> None:
         target, overhead = exchange.target, measured.overhead
-        counts, guessed = self._seen(measured.sizes, target)
+        counts, tokens, guessed = self._seen(measured.sizes, target)
         count = TokenCount(
-            total=sum(counts) + overhead,
+            total=tokens + overhead,
             messages=counts,
             overhead=overhead,
             encoding=self.options.encoding,
@@ -163,20 +183,20 @@ class TokenCounter(Stage[TokenCountOptions]):
         exchange.put(Counted(count=count, messages=exchange.conversation.messages, guessed=guessed))
         exchange.put(count)
 
-    def _seen(self, sizes: Sequence[Size], target: Target) -> tuple[tuple[int, ...], bool]:
-        """Tokens of each message as the target sees its images, and whether any was guessed."""
-        if {*map(type, sizes)} <= {int}:
-            return cast(tuple[int, ...], tuple(sizes)), False
+    def _seen(self, known: _Sizes, target: Target) -> tuple[tuple[int, ...], int, bool]:
+        """Tokens of each message as the target sees its images, their sum, and whether any was guessed."""
+        if known.plain:
+            return cast(tuple[int, ...], known.sizes), known.tokens, False
         counts: list[int] = []
         pictures: list[Picture] = []
-        for size in sizes:
+        for size in known.sizes:
             if isinstance(size, Pictured):
                 pictures += size.pictures
                 counts.append(size.tokens + sum(self._image(picture, target) for picture in size.pictures))
             else:
                 counts.append(size)
-        known = self.options.image_size and target.model.image_tokens is not None
-        return tuple(counts), not (known and all(picture.width for picture in pictures))
+        ruled = self.options.image_size and target.model.image_tokens is not None
+        return tuple(counts), sum(counts), not (ruled and all(picture.width for picture in pictures))
 
     def _image(self, picture: Picture, target: Target) -> int:
         base = self.options.image_base

@@ -52,6 +52,12 @@ def _serve_arguments(parser: argparse.ArgumentParser) -> None:
     _config_argument(parser)
     parser.add_argument("--host", help="address to listen on")
     parser.add_argument("--port", type=_port, help="port to listen on; 0 takes a free one")
+    parser.add_argument(
+        "--server",
+        choices=("hypercorn", "uvicorn"),
+        default="hypercorn",
+        help="uvicorn (an extra) costs less and speaks HTTP/1.1 only",
+    )
 
 
 def _check_arguments(parser: argparse.ArgumentParser) -> None:
@@ -98,7 +104,7 @@ def _serve(arguments: argparse.Namespace) -> int:
     from trimtab.server import serve  # noqa: PLC0415
 
     config = _listening(arguments, arguments.config)
-    serve(config, partial(_listening, arguments, config.path))
+    serve(config, partial(_listening, arguments, config.path), server=arguments.server)
     return 0
 
 

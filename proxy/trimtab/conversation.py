@@ -5,7 +5,7 @@ another dialect asks for them, and only once per message, since the tables of `m
 """
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, Literal, Protocol, TypeVar
 
@@ -20,6 +20,7 @@ ARRAYS: Mapping[DialectName, str] = {"chat": "messages", "messages": "messages",
 """The member that holds the messages."""
 
 B = TypeVar("B", bound="Block")
+T = TypeVar("T")
 
 
 class Block(msgspec.Struct, frozen=True, kw_only=True):
@@ -95,14 +96,17 @@ class Codec(Protocol):
 class Message:
     """One message: its dialect, role and bytes; blocks and digest are computed once."""
 
-    __slots__ = ("_blocks", "_digest", "codec", "notes", "raw", "role")
+    __slots__ = ("_blocks", "_digest", "codec", "held", "notes", "raw", "role")
 
     def __init__(self, codec: Codec, role: str, raw: bytes) -> None:
         self.codec = codec
         self.role = role
         self.raw = raw
         self.notes: dict[Any, Any] = {}
-        """What stages derived from this very message and may find again; never part of its meaning."""
+        """What stages derived from this very message and may find again; never part of its meaning. A value may say in
+        `held` how many bytes it holds."""
+        self.held = 0
+        """What the table of messages has booked for the notes."""
         self._blocks: tuple[Block, ...] | None = None
         self._digest: bytes | None = None
 
@@ -179,6 +183,20 @@ class Head:
         return head
 
 
+class Prefix:
+    """The first messages of a conversation, up to one of them; what was worked out over them may be gone on from."""
+
+    __slots__ = ("known",)
+
+    def __init__(self) -> None:
+        self.known: dict[Any, tuple[Any, int]] = {}
+        """A result by its key, and how many messages the result before it was over."""
+
+
+RESULTS = 5
+"""Results of one kind that are kept along a conversation: agents change the last messages that they sent."""
+
+
 class Conversation(msgspec.Struct, frozen=True):
     """A request: its head, system blocks (of a dialect that keeps them apart), tools on offer, and messages."""
 
@@ -189,6 +207,8 @@ class Conversation(msgspec.Struct, frozen=True):
     tools: tuple[Tool, ...] = ()
     edited: bool = False
     """Whether a message is not as the client sent it."""
+    prefixes: tuple[Prefix, ...] = ()
+    """One for each message, as long as all up to it is as it was; none where the messages are not from a table."""
 
     @property
     def model(self) -> str:
@@ -207,17 +227,54 @@ class Conversation(msgspec.Struct, frozen=True):
 
     def has(self, kind: type[Block]) -> bool:
         """Whether any message holds a block of `kind`."""
-        for message in self.messages:
-            # Looked up here, since a turn asks hundreds of known messages.
-            found = message.notes.get(kind)
-            if found or (found is None and message.has(kind)):
-                return True
-        return False
+        return self.fold(kind, start=False, step=lambda found, message: found or message.has(kind))
+
+    def fold(self, key: Any, start: T, step: Callable[[T, Message], T]) -> T:
+        """The last of the values that `step` makes of the one before and a message; a turn pays its new messages.
+
+        `key` names what is worked out, and all that it depends on beside the messages.
+        """
+        at, value = self.reached(key, start)
+        if at < len(self.messages):
+            for message in self.messages[at:-1]:
+                value = step(value, message)
+            self.remember(key, value, back=1)
+            value = step(value, self.messages[-1])
+            self.remember(key, value)
+        return value
+
+    def reached(self, key: Any, start: T) -> tuple[int, T]:
+        """Over how many messages something was worked out already, and the result; none and `start` at first."""
+        at = self._last(key)
+        return (at, self.prefixes[at - 1].known[key][0]) if at else (0, start)
+
+    def remember(self, key: Any, value: Any, *, back: int = 0) -> None:
+        """Keep a result over all messages, or all but the last `back`, for the turns to come.
+
+        What is kept counts as memory of nobody: keep it small.
+        """
+        end = len(self.prefixes) - back
+        if end <= 0:
+            return
+        at = older = self._last(key)
+        if at >= end:
+            return
+        self.prefixes[end - 1].known[key] = (value, at)
+        for _ in range(RESULTS - 1):
+            older = self.prefixes[older - 1].known.get(key, (None, 0))[1] if older else 0
+        if older:
+            self.prefixes[older - 1].known.pop(key, None)
+
+    def _last(self, key: Any) -> int:
+        at = len(self.prefixes)
+        while at and key not in self.prefixes[at - 1].known:
+            at -= 1
+        return at
 
     def with_message(self, index: int, message: Message | None) -> "Conversation":
         """The conversation with one message replaced, or removed (None)."""
         new = self.messages[:index] + (() if message is None else (message,)) + self.messages[index + 1 :]
-        return msgspec.structs.replace(self, messages=new, edited=True)
+        return msgspec.structs.replace(self, messages=new, edited=True, prefixes=())
 
     def with_messages(self, messages: Sequence[Message]) -> "Conversation":
         """The conversation with other messages."""

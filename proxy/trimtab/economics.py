@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from loguru import logger
 
-from trimtab.conversation import Message
+from trimtab.conversation import Conversation, Message
 from trimtab.events import Usage
 from trimtab.exchange import Exchange
 from trimtab.facts import TokenCount
@@ -155,7 +155,7 @@ class Economics:
         target, messages = exchange.target, exchange.conversation.messages
         key = _key(exchange)
         known = self._known.get(key)
-        sent = tuple(message.digest for message in messages)
+        sent = _digests(exchange.conversation)
         if known is None:
             known = _Known()
         else:
@@ -164,9 +164,8 @@ class Economics:
         known.last = self._clock.monotonic()
         known.target = _name(target)
         known.sent = sent
-        marks = [index for index, message in enumerate(messages) if marks_in(message)]
-        known.marked = marks[-1] + 1 if marks else 0
-        known.long = bool(marks) and LONG in messages[marks[-1]].raw
+        _, known.marked = exchange.conversation.fold("marked", start=(0, 0), step=_marked)
+        known.long = bool(known.marked) and LONG in messages[known.marked - 1].raw
         self._keep(key, known)
 
     def told(self, exchange: Exchange) -> None:
@@ -200,11 +199,10 @@ class Economics:
         price = terms(target)
         if known.target != _name(target) or self._idle(known) > _lifetime(known, price):
             return 0
-        same = 0
-        for old, new in zip(known.sent, sent, strict=False):
-            if old != new:
-                break
-            same += 1
+        same = len(known.sent)
+        if known.sent != sent[:same]:
+            pairs = enumerate(zip(known.sent, sent, strict=False))
+            same = next((at for at, (old, new) in pairs if old != new), min(same, len(sent)))
         if price.kind == "explicit":
             same = known.marked if known.marked <= same else 0
         tokens = _tokens(exchange, same)
@@ -270,6 +268,23 @@ def _key(exchange: Exchange) -> bytes:
     opening.append(b"" if system is None else system)
     opening += [measure(message).digest for message in _opening(exchange.received.messages)]
     return hashlib.sha256(b"\0".join(opening)).digest()
+
+
+def _digests(conversation: Conversation) -> tuple[bytes, ...]:
+    at, known = conversation.reached("digests", _NO_DIGESTS)
+    if at < len(conversation.messages):
+        known += tuple([message.digest for message in conversation.messages[at:]])
+        conversation.remember("digests", known)
+    return known
+
+
+_NO_DIGESTS: tuple[bytes, ...] = ()
+
+
+def _marked(known: tuple[int, int], message: Message) -> tuple[int, int]:
+    """How many messages there are, and how many up to the last cache mark."""
+    number = known[0] + 1
+    return number, number if marks_in(message) else known[1]
 
 
 def _opening(messages: Sequence[Message]) -> Sequence[Message]:

@@ -163,7 +163,7 @@ class Exchange:
             id=self.id,
             operation=self.operation,
             incoming=self.incoming,
-            conversation=msgspec.structs.replace(self.received, messages=()),
+            conversation=msgspec.structs.replace(self.received, messages=(), prefixes=()),
             pipeline=self.pipeline,
             resolve=self._resolve,
         )

@@ -8,27 +8,45 @@ event loop's thread.
 import hashlib
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
-from typing import Generic, TypeVar
+from typing import Generic, NamedTuple, TypeVar
 
-from trimtab.conversation import Codec, DialectName, Message
+from trimtab.conversation import Codec, DialectName, Message, Prefix
 from trimtab.resume import Recent
 
 T = TypeVar("T")
 
-_OVERHEAD = 600
-"""Bytes that a message costs beside its text: the objects around it (measured with tracemalloc, 560 to 620)."""
+_OVERHEAD = 760
+"""Bytes that a message costs beside its text: the objects around it (measured with tracemalloc, 560 to 620), and what
+is known up to it."""
+
+
+BACK = 4
+"""Messages that may have changed at the end of a conversation and leave the rest its short way."""
+
+
+LENT = 8
+"""The part of its own bytes that a conversation may hold of others: the agents of one kind share a system prompt."""
+
+
+class Run(NamedTuple):
+    """The messages of a conversation, their bytes, and what is known along them."""
+
+    raws: tuple[bytes, ...] = ()
+    messages: tuple[Message, ...] = ()
+    prefixes: tuple[Prefix, ...] = ()
 
 
 class _Session:
     """The messages last seen in one conversation."""
 
-    __slots__ = ("bytes", "dialect", "key", "messages")
+    __slots__ = ("bytes", "dialect", "key", "last", "lent", "messages")
 
     def __init__(self, key: bytes, dialect: DialectName) -> None:
         self.key = key
         self.dialect = dialect
         self.messages: dict[bytes, Message] = {}
-        self.bytes = 0
+        self.last = Run()
+        self.bytes = self.lent = 0
 
 
 class MessageTable:
@@ -46,6 +64,8 @@ class MessageTable:
         self.hits = 0
         self.misses = 0
         self._sessions: OrderedDict[bytes, _Session] = OrderedDict()
+        self._fresh: list[tuple[Message, _Session]] = []
+        """Messages of the last run whose notes are not booked: they are written while their request is served."""
         self._found: dict[str, dict[bytes, tuple[Message, _Session]]] = {}
 
     def __len__(self) -> int:
@@ -55,14 +75,43 @@ class MessageTable:
         self, codec: Codec, raws: Sequence[bytes], make: Callable[[int, bytes], Message], opening: int = 2
     ) -> tuple[Message, ...]:
         """The messages of a conversation, those not known made by `make(index, raw)`; the first `opening` name it."""
+        return self.run(codec, tuple(raws), make, opening).messages
+
+    def run(
+        self, codec: Codec, raws: tuple[bytes, ...], make: Callable[[int, bytes], Message], opening: int = 2
+    ) -> Run:
+        """The messages of a conversation, with what is known of its beginnings from the turn before."""
+        self._settle()
         session = self._session(codec.name, raws[:opening])
+        last = session.last
+        shared = _shared(last.raws, raws)
+        self.hits += shared
+        found = self._messages(codec, session, raws, shared, make)
+        messages = last.messages[:shared] + found
+        prefixes = last.prefixes[:shared] + tuple([Prefix() for _ in found])
+        # The bytes are those of the messages, so that none are held twice.
+        run = session.last = Run(last.raws[:shared] + tuple([message.raw for message in found]), messages, prefixes)
+        self._evict()
+        return run
+
+    def _messages(
+        self,
+        codec: Codec,
+        session: _Session,
+        raws: Sequence[bytes],
+        start: int,
+        make: Callable[[int, bytes], Message],
+    ) -> tuple[Message, ...]:
+        """The messages from `start` on."""
         table = self._found.setdefault(codec.name, {})
         messages = []
-        for index, raw in enumerate(raws):
+        for index in range(start, len(raws)):
+            raw = raws[index]
             known = table.get(raw)
             if known is None:
                 self.misses += 1
                 message = make(index, raw)
+                self._fresh.append((message, session))
                 self._adopt(table, message, session, None)
             else:
                 self.hits += 1
@@ -70,7 +119,6 @@ class MessageTable:
                 if owner is not session:
                     self._adopt(table, message, session, owner)
             messages.append(message)
-        self._evict()
         return tuple(messages)
 
     def _session(self, dialect: DialectName, start: Sequence[bytes]) -> _Session:
@@ -90,17 +138,30 @@ class MessageTable:
         session: _Session,
         owner: _Session | None,
     ) -> None:
-        size = weight(message.raw)
+        size = weight(message.raw) + message.held
         if owner is None:
             self.bytes += size
         else:
             del owner.messages[message.raw]
             owner.bytes -= size
+            owner.lent += size
+            if owner.lent > owner.bytes // LENT:
+                # What it does not own it must not hold for long by a short way either: it was booked for another.
+                owner.last, owner.lent = Run(), 0
             if not owner.messages:
                 self._sessions.pop(owner.key, None)
         session.messages[message.raw] = message
         session.bytes += size
         table[message.raw] = (message, session)
+
+    def _settle(self) -> None:
+        """Book what stages derived from the messages that were new in the run before."""
+        fresh, self._fresh = self._fresh, []
+        for message, session in fresh:
+            if session.messages.get(message.raw) is message:
+                message.held = sum([getattr(note, "held", 0) for note in message.notes.values()])
+                session.bytes += message.held
+                self.bytes += message.held
 
     def _evict(self) -> None:
         while self.bytes > self.max_bytes and self._sessions:
@@ -109,6 +170,15 @@ class MessageTable:
             for raw in session.messages:
                 del table[raw]
             self.bytes -= session.bytes
+
+
+def _shared(last: tuple[bytes, ...], raws: tuple[bytes, ...]) -> int:
+    """How many messages two runs have in common at their start; 0 where it is not nearly all of the shorter one."""
+    most = min(len(last), len(raws))
+    for count in range(most, max(0, most - BACK - 1), -1):
+        if last[:count] == raws[:count]:
+            return count
+    return 0
 
 
 def weight(raw: bytes) -> int:

@@ -81,6 +81,8 @@ class Relay:
         Raises UpstreamError when the upstream reports a failure before the first event; later ones are told in the
         stream, behind what came before them.
         """
+        if self._framer.alone(chunk):
+            return b"" if self.ended else self._told(chunk)
         out: list[bytes] = []
         for frame in self._framer.feed(chunk):
             if self.ended:

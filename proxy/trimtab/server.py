@@ -128,14 +128,22 @@ def store_of(config: configuration.Config) -> DiskStore | RedisStore:
     return DiskStore(told.path, compress=told.compress, log=told.log)
 
 
-def serve(config: configuration.Config, load: Callable[[], configuration.Config] | None = None) -> None:
+def serve(
+    config: configuration.Config,
+    load: Callable[[], configuration.Config] | None = None,
+    *,
+    server: str = "hypercorn",
+) -> None:
     """`trimtab serve`: run until SIGINT or SIGTERM; SIGHUP reads pipelines.toml again."""
     listener = listen(config.serve.host, config.serve.port)
-    run_here(_serve(config, listener, load))
+    run_here(_serve(config, listener, load, server))
 
 
 async def _serve(
-    config: configuration.Config, listener: socket.socket, load: Callable[[], configuration.Config] | None
+    config: configuration.Config,
+    listener: socket.socket,
+    load: Callable[[], configuration.Config] | None,
+    server: str,
 ) -> None:
     log_to_stderr(debug=config.serve.debug)
     store = store_of(config)
@@ -166,7 +174,12 @@ async def _serve(
         logger.warning(note)
     logger.info("trimtab listens on http://{}:{} ({})", *listener.getsockname()[:2], config.path)
     try:
-        await run(make_app(runtime), listener, config.serve.grace, stop, config.serve, runtime.cut)
+        if server == "uvicorn":
+            from trimtab import uvicorn_server  # noqa: PLC0415  # an extra
+
+            await uvicorn_server.run(make_app(runtime), listener, config.serve.grace, stop, runtime.cut)
+        else:
+            await run(make_app(runtime), listener, config.serve.grace, stop, config.serve, runtime.cut)
     finally:
         await store.close()
 

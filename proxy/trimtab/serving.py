@@ -133,9 +133,9 @@ class Serving:
                 await response.drain()
                 return
             if out:
-                watch.touch()
-                await self._open(watch, response)
                 watch.hold()
+                if self._writer.status is None or watch.pinging:
+                    await self._open(watch, response)
                 self._shown = True
                 await self._writer.write(out)
                 watch.touch()

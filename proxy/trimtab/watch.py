@@ -128,8 +128,9 @@ class Watch:
         self._timer = self._loop.call_at(self._due(), self._tick)
 
     def hold(self) -> None:
-        """What the upstream sent is being written: a client that reads slowly is no silence of the upstream."""
-        self._held = True
+        """A sign of life is being written: a client that reads slowly is no silence of the upstream."""
+        self._last = self._loop.time()
+        self._alive = self._held = True
 
     def touch(self) -> None:
         """The upstream gave a sign of life."""

@@ -29,7 +29,7 @@ def called(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, ...]]:
     """Calls of the server, the echo and the demo, which do not run here."""
     calls: list[tuple[Any, ...]] = []
     server: Any = ModuleType("trimtab.server")
-    server.serve = lambda *arguments: calls.append(("serve", *arguments))
+    server.serve = lambda *arguments, server: calls.append(("serve", *arguments, server))
     server.echo = lambda *arguments, **options: calls.append(("echo", *arguments, options))
     demo: Any = ModuleType("trimtab.demo")
     demo.run = lambda *arguments: calls.append(("demo", *arguments))
@@ -67,7 +67,7 @@ def test_settings_prints_the_example(capsys: pytest.CaptureFixture[str]) -> None
 
 def test_serve_obeys_the_command_line_now_and_at_every_reload(here: Path, called: list[tuple[Any, ...]]) -> None:
     assert main(["serve", "--host", "0.0.0.0", "--port", "0"]) == 0
-    ((name, config, load),) = called
+    ((name, config, load, _),) = called
     assert (name, config.serve.host, config.serve.port) == ("serve", "0.0.0.0", 0)
     assert config.sources["serve.port"] == "command line --port"
     (here / "pipelines.toml").write_text(CHAIN + "[serve]\nport = 9\ngrace = 1\n")
@@ -77,6 +77,12 @@ def test_serve_obeys_the_command_line_now_and_at_every_reload(here: Path, called
 def test_serve_without_arguments_leaves_the_configuration_alone(called: list[tuple[Any, ...]]) -> None:
     assert main(["serve", "--config", "pipelines.toml"]) == 0
     assert called[0][1].serve.port == 5000
+    assert called[0][-1] == "hypercorn"
+
+
+def test_serve_takes_the_other_server(called: list[tuple[Any, ...]]) -> None:
+    assert main(["serve", "--server", "uvicorn"]) == 0
+    assert called[0][-1] == "uvicorn"
     assert called[0][1].path == Path("pipelines.toml")
 
 
@@ -95,7 +101,7 @@ def test_what_stops_the_server_becomes_an_exit_code(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    def serve(*arguments: Any) -> None:
+    def serve(*arguments: Any, server: str) -> None:
         raise error
 
     monkeypatch.setattr(sys.modules["trimtab.server"], "serve", serve)

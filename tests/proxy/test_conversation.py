@@ -3,7 +3,20 @@
 import json
 from collections.abc import Sequence
 
-from trimtab.conversation import Block, Conversation, DialectName, Head, Image, Message, Text, ToolResult
+import msgspec
+
+from trimtab.conversation import (
+    RESULTS,
+    Block,
+    Conversation,
+    DialectName,
+    Head,
+    Image,
+    Message,
+    Prefix,
+    Text,
+    ToolResult,
+)
 from trimtab.splice import scan
 
 BODY = b'{ "model" : "m", "stream":true, "messages":[ {"role":"user"} , {"role":"assistant"} ], "x": 1.0 }'
@@ -92,3 +105,58 @@ def test_members_change_in_place() -> None:
 def test_the_kinds_of_a_conversation() -> None:
     assert conversation(Codec(Text(text="a"))).has(Text)
     assert not conversation(Codec()).has(Text)
+
+
+def along(*raws: bytes, before: Sequence[Prefix] = ()) -> Conversation:
+    """A conversation as it comes out of a table that knows its first messages."""
+    messages = tuple(Message(CODEC, "user", raw) for raw in raws)
+    prefixes = (*before, *(Prefix() for _ in raws[len(before) :]))
+    return msgspec.structs.replace(conversation(CODEC), messages=messages, prefixes=prefixes)
+
+
+CODEC = Codec()
+
+
+def joined(case: Conversation, seen: list[bytes]) -> bytes:
+    def step(known: bytes, message: Message) -> bytes:
+        seen.append(message.raw)
+        return known + message.raw
+
+    return case.fold("joined", start=b"", step=step)
+
+
+def test_what_is_worked_out_along_a_conversation_costs_its_new_messages() -> None:
+    seen: list[bytes] = []
+    first = along(b"a", b"b", b"c")
+    assert joined(first, seen) == b"abc"
+    assert joined(first, seen) == b"abc"
+    assert joined(along(b"a", b"b", b"c", b"d", b"e", before=first.prefixes), seen) == b"abcde"
+    assert seen == [b"a", b"b", b"c", b"d", b"e"]
+
+
+def test_another_last_message_costs_no_more_than_itself() -> None:
+    seen: list[bytes] = []
+    first = along(b"a", b"b", b"c")
+    joined(first, seen)
+    assert joined(along(b"a", b"b", b"x", before=first.prefixes[:2]), seen) == b"abx"
+    assert seen == [b"a", b"b", b"c", b"x"]
+
+
+def test_results_along_a_conversation_do_not_pile_up() -> None:
+    seen: list[bytes] = []
+    case, raws = along(b"0"), [b"0"]
+    for number in range(1, 40):
+        raws.append(b"%d" % number)
+        case = along(*raws, before=case.prefixes)
+        joined(case, seen)
+    assert sum(len(prefix.known) for prefix in case.prefixes) <= RESULTS + 1
+    assert len(seen) == 40
+
+
+def test_an_edited_conversation_is_gone_through_anew() -> None:
+    seen: list[bytes] = []
+    case = along(b"a", b"b")
+    joined(case, seen)
+    edited = case.with_message(0, Message(CODEC, "user", b"x"))
+    assert joined(edited, seen) == joined(edited, seen) == b"xb"
+    assert seen == [b"a", b"b", b"x", b"b", b"x", b"b"]

@@ -84,9 +84,13 @@ class Dialect(ABC):
         model = head.get("model")
         if not isinstance(model, str) or not model:
             raise BadRequest("the member 'model' is missing or no string: name a model", param="model")
-        messages = table.find(self, self.said(scanned), self._message, self.opening)
+        run = table.run(self, tuple(self.said(scanned)), self._message, self.opening)
+        items = scanned.items.get(self.within)
+        if items is not None:
+            # What is kept of the body holds the bytes of the messages that are kept, not a second copy of them.
+            scanned.items[self.within] = items._replace(raws=run.raws)
         tools = tuple(self.tool(raw) for raw in scanned.items["tools"].raws) if "tools" in scanned.items else ()
-        return Conversation(self.name, head, messages, self.system(head), tools)
+        return Conversation(self.name, head, run.messages, self.system(head), tools, prefixes=run.prefixes)
 
     @property
     def within(self) -> str:

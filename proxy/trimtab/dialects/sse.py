@@ -51,6 +51,15 @@ class Framer:
         self._keep(data[at:])
         return frames
 
+    def alone(self, chunk: bytes) -> bool:
+        """Whether `chunk` is one whole frame with plain line ends, and nothing waits: most chunks of most streams."""
+        return (
+            not self._pieces
+            and chunk.endswith(_ENDS)
+            and chunk.find(_ENDS) == len(chunk) - len(_ENDS)
+            and b"\r" not in chunk
+        )
+
     def _last(self) -> bytes:
         return self._pieces[-1][-3:]
 

@@ -67,10 +67,14 @@ class Draft:
         """Apply a rule to each member that the client sent; what has none is dropped, unless it says nothing."""
         head = self.conversation.head
         for name in dict.fromkeys((*head.scanned.members, *head.changes)):
-            if name in rules:
+            rule = rules.get(name)
+            if rule is nothing:
+                # Not even read: the messages are among these.
+                continue
+            if rule is not None:
                 value = head.get(name)
                 if value is not None:
-                    rules[name](self, value)
+                    rule(self, value)
             elif head.raw(name) not in (None, b"null", b"[]", b"{}", b'""', b"false"):
                 self.drop(name)
 

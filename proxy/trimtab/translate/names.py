@@ -2,6 +2,7 @@
 
 import hashlib
 import re
+from collections.abc import Iterable
 from typing import NamedTuple
 
 from trimtab.conversation import DialectName
@@ -42,8 +43,13 @@ class Ids:
     A call's id depends on the calls before it only.
     """
 
-    def __init__(self) -> None:
-        self._used: set[str] = set()
+    def __init__(self, used: Iterable[str] = ()) -> None:
+        self._used = set(used)
+
+    @property
+    def used(self) -> frozenset[str]:
+        """The ids given so far."""
+        return frozenset(self._used)
 
     def own(self, calls: tuple[Call, ...]) -> tuple[Call, ...]:
         """The same calls, each with an id that no earlier one has."""

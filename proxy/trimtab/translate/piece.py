@@ -80,6 +80,11 @@ class Said:
         self.marked = any(piece.mark for piece in pieces)
         self.rendering: Rendering | None = None
 
+    @property
+    def held(self) -> int:
+        """Bytes in memory: each piece in its own and as it is joined, and its objects."""
+        return sum([2 * len(piece.body) + 200 for piece in self.pieces])
+
 
 Maker = Callable[[Message], Iterable[Piece]]
 

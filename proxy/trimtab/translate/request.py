@@ -1,8 +1,8 @@
 """A conversation of one dialect as the body of a request in another."""
 
 from collections.abc import Callable, Mapping, Sequence
-from functools import lru_cache
-from typing import Any
+from functools import lru_cache, partial
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -74,9 +74,8 @@ def translate(conversation: Conversation, target: Target) -> Translated:
     if target.dialect == conversation.dialect:
         fitted = own.fitted(conversation, target, draft.dropped)
         return Translated(fitted.render(), _told(draft))
-    said = _said(conversation, target.dialect)
     _HEADS[conversation.dialect, target.dialect](draft)
-    body = _WRITERS[target.dialect](draft, said)
+    body = _WRITERS[target.dialect](draft, partial(_said, conversation, target.dialect))
     if conversation.dialect == "responses":
         draft.dropped = dict.fromkeys(head_responses.told(draft.dropped))
     return Translated(body, _told(draft))
@@ -86,10 +85,14 @@ def _told(draft: Draft) -> tuple[str, ...]:
     return tuple(draft.dropped)[:_TOLD]
 
 
-def _said(conversation: Conversation, dialect: DialectName) -> list[Said]:
+_Sayings = Callable[[int], Sequence[Said]]
+
+
+def _said(conversation: Conversation, dialect: DialectName, start: int = 0) -> list[Said]:
+    """What the messages from `start` on say in another dialect."""
     maker = _maker(conversation.dialect, dialect)
-    said = [cached(message, dialect, maker) for message in conversation.messages]
-    if conversation.dialect == "responses":
+    said = [cached(message, dialect, maker) for message in conversation.messages[start:]]
+    if conversation.dialect == "responses" and not start:
         said[:0] = [_instructions(block.text) for block in conversation.system if isinstance(block, Text)]
     return said
 
@@ -100,14 +103,14 @@ def _instructions(said: str) -> Said:
     return Said((text("system", said),), assistant=False)
 
 
-def _chat(draft: Draft, said: Sequence[Said]) -> bytes:
+def _chat(draft: Draft, said: _Sayings) -> bytes:
     upstream = draft.target.upstream
     messages = to_chat.join(draft.conversation, said, upstream, draft.lines, draft.dropped)
     return _body(draft, {}, messages)
 
 
-def _messages(draft: Draft, said: Sequence[Said]) -> bytes:
-    joined = to_messages.join(said, draft.target.upstream, draft.lines, draft.marks, draft.dropped)
+def _messages(draft: Draft, said: _Sayings) -> bytes:
+    joined = to_messages.join(said(0), draft.target.upstream, draft.lines, draft.marks, draft.dropped)
     return _body(
         draft, {"system": msgspec.Raw(b"[" + b",".join(joined.system) + b"]")} if joined.system else {}, joined.messages
     )
@@ -121,7 +124,7 @@ def _body(draft: Draft, more: dict[str, Any], messages: list[bytes]) -> bytes:
     return b"".join(messages)
 
 
-_WRITERS: Mapping[DialectName, Callable[[Draft, Sequence[Said]], bytes]] = {
+_WRITERS: Mapping[DialectName, Callable[[Draft, _Sayings], bytes]] = {
     "chat": _chat,
     "messages": _messages,
 }
@@ -129,10 +132,26 @@ _WRITERS: Mapping[DialectName, Callable[[Draft, Sequence[Said]], bytes]] = {
 
 def spelling(conversation: Conversation, dialect: DialectName) -> Spelling:
     """What the client calls those calls and tools that its own request holds and that go upstream by another name."""
-    ids, found = Ids(), {}
-    for said in _said(conversation, dialect):
-        for call in ids.own(said.calls):
-            if call.id != call.said:
-                found[call.id] = call.said
+    key = ("spelling", dialect)
+    at, spelled = conversation.reached(key, _Spelled())
+    said = _said(conversation, dialect, at)
+    if said:
+        spelled = spelled.after(said[:-1])
+        conversation.remember(key, spelled, back=1)
+        spelled = spelled.after(said[-1:])
+        conversation.remember(key, spelled)
     # The names of a Responses request's tools fit every dialect; its own ones come back with the items.
-    return Spelling(found, {} if conversation.dialect == "responses" else renamed(conversation, dialect))
+    tools = {} if conversation.dialect == "responses" else renamed(conversation, dialect)
+    return Spelling(dict(spelled.found), tools)
+
+
+class _Spelled(NamedTuple):
+    """The ids given along a conversation, and the client's own for those that differ."""
+
+    used: frozenset[str] = frozenset()
+    found: tuple[tuple[str, str], ...] = ()
+
+    def after(self, more: Sequence[Said]) -> "_Spelled":
+        ids = Ids(self.used)
+        calls = [call for said in more for call in ids.own(said.calls)]
+        return _Spelled(ids.used, (*self.found, *((call.id, call.said) for call in calls if call.id != call.said)))

@@ -5,9 +5,10 @@ That narrows one rule: a thought is spread onto the later tool calls of its turn
 have been sent already. Hence "all or nothing" holds from the first thought of a turn on.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from itertools import groupby
+from typing import NamedTuple
 
 from trimtab.conversation import Block, Conversation, Text
 from trimtab.models import Upstream
@@ -21,17 +22,70 @@ _SEE_NEXT = inside("[image: see next message]")
 _EMPTY = inside(LEFT_OUT.format("an empty message"))
 
 
+BOUNDS = 2
+"""Ends of turns that are kept of a conversation: another last message leaves the one before as it was."""
+
+
+class Begun(NamedTuple):
+    """The turns that no later message can change any more, as they leave, and what the next one needs of them."""
+
+    position: int = 0
+    """How many messages they are; the next one is of the user's side."""
+    chunks: tuple[bytes, ...] = ()
+    used: frozenset[str] = frozenset()
+    asked: tuple[Call, ...] = ()
+    carried: bytes = b""
+    dropped: tuple[str, ...] = ()
+
+
 def join(
     conversation: Conversation,
-    messages: Iterable[Said],
+    said: Callable[[int], Sequence[Said]],
     upstream: Upstream,
     lines: Sequence[str],
     dropped: dict[str, None],
 ) -> list[bytes]:
-    """The array of messages in fragments, a comma before each message; `lines` are added to the system prompt."""
+    """The array of messages in fragments, a comma before each message; `lines` are added to the system prompt.
+
+    `said` gives what the messages from some place on say: turns that were joined before are found along the prefixes.
+    """
     out = list(_system(conversation.system, lines, dropped))
-    ids, asked, carried = Ids(), tuple[Call, ...](), b""
-    found, spread = turns(messages, dropped), upstream.reasoning == "spread"
+    key = ("chat", upstream.reasoning, upstream.files)
+    # Items of Responses are no turns of their own: they are joined from the start each time.
+    along = conversation.dialect == "messages"
+    _, begun = conversation.reached(key, Begun()) if along else (0, Begun())
+    first, rest = begun.position, said(begun.position)
+    found, done = turns(rest, {}), 0
+    for bound in _bounds(found, len(rest)):
+        end = found[bound].start
+        begun = _on(begun, found[done:bound], rest[begun.position - first : end], upstream)
+        if along:
+            conversation.remember(key, begun, back=len(rest) - end - 1)
+        done = bound
+    begun = _on(begun, found[done:], rest[begun.position - first :], upstream)
+    out += begun.chunks
+    # In an order that does not depend on what was known.
+    dropped.update(dict.fromkeys(sorted(begun.dropped)))
+    if not out:
+        out += _message("user", b'"', GO_ON, b'"')
+    if found and found[-1].assistant:
+        # Most chat upstreams take words put into the model's mouth for a turn of its own.
+        dropped["prefill"] = None
+    return out
+
+
+def _bounds(found: Sequence[Turn], messages: int) -> list[int]:
+    """The last turns that begin right behind an assistant's: what stands before them cannot change any more."""
+    bounds = [at for at in range(1, len(found)) if found[at - 1].assistant and found[at].start < messages]
+    return bounds[-BOUNDS:]
+
+
+def _on(begun: Begun, found: Sequence[Turn], said: Sequence[Said], upstream: Upstream) -> Begun:
+    """What was joined so far, with the next turns."""
+    dropped = dict.fromkeys(begun.dropped)
+    dropped.update({name: None for message in said for name in message.lost})
+    ids, asked, carried = Ids(begun.used), begun.asked, begun.carried
+    out: list[bytes] = []
     for turn in found:
         if turn.assistant:
             asked = turn.calls(ids)
@@ -41,16 +95,12 @@ def join(
         else:
             make, key = partial(_user, turn, asked, upstream), (asked, upstream.files)
         out += turn.kept(key, dropped) or turn.keep(key, dropped, make)
-        if spread:
+        if upstream.reasoning == "spread":
             carried = _carried(turn, asked, carried)
         if not turn.assistant:
             asked = ()
-    if not out:
-        out += _message("user", b'"', GO_ON, b'"')
-    if found and found[-1].assistant:
-        # Most chat upstreams take words put into the model's mouth for a turn of its own.
-        dropped["prefill"] = None
-    return out
+    chunks = (*begun.chunks, b"".join(out)) if out else begun.chunks
+    return Begun(begun.position + len(said), chunks, ids.used, asked, carried, tuple(dropped))
 
 
 _Make = Callable[[dict[str, None]], Iterator[bytes]]

@@ -20,11 +20,13 @@ NO_RESULT = inside("[no result]")
 class Turn:
     """What one side says: an assistant's turn, or all that stands before the next one."""
 
-    __slots__ = ("assistant", "prompt", "said")
+    __slots__ = ("assistant", "prompt", "said", "start")
 
-    def __init__(self, said: list[Said], *, assistant: bool) -> None:
+    def __init__(self, said: list[Said], start: int = 0, *, assistant: bool) -> None:
         self.assistant = assistant
         self.said = said
+        self.start = start
+        """Which of the messages is its first."""
         self.prompt: int | None = None
         """How many of the messages came before an assistant's turn that said nothing and went; None is all."""
 
@@ -75,11 +77,11 @@ class Answered(NamedTuple):
     rest: list[Piece]
 
 
-def turns(messages: Iterable[Said], dropped: dict[str, None]) -> list[Turn]:
+def turns(messages: Sequence[Said], dropped: dict[str, None]) -> list[Turn]:
     """Runs of one side; an assistant's turn that says nothing goes, and what is lost is told to `dropped`."""
     found: list[Turn] = []
     last: Turn | None = None
-    for said in messages:
+    for at, said in enumerate(messages):
         for name in said.lost:
             dropped[name] = None
         if said.silent:
@@ -89,12 +91,12 @@ def turns(messages: Iterable[Said], dropped: dict[str, None]) -> list[Turn]:
         if last is not None and last.assistant is said.assistant:
             last.said.append(said)
         else:
-            last = Turn([said], assistant=said.assistant)
+            last = Turn([said], at, assistant=said.assistant)
             found.append(last)
     if last is not None:
         last = _closed(found, last)
     if last is not None and last.assistant and any(said.calls for said in last.said):
-        found.append(Turn([], assistant=False))
+        found.append(Turn([], len(messages), assistant=False))
     return found
 
 

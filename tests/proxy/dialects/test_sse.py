@@ -74,3 +74,14 @@ def test_write() -> None:
     assert write(b"{}") == b"data: {}\n\n"
     assert write(b"{}", "ping") == EVENT
     assert parse(EVENT) == Fields(b"ping", b"{}")
+
+
+def test_a_chunk_that_is_one_frame_needs_no_cutting() -> None:
+    framer = Framer()
+    assert framer.alone(b"data: a\n\n")
+    for chunk in (b"data: a\n\ndata: b\n\n", b"data: a\n", b"data: a\r\n\r\n", b"", b"data: a\r\ndata: b\n\n"):
+        assert not framer.alone(chunk)
+    assert framer.feed(b"data: ") == []
+    assert not framer.alone(b"a\n\n")
+    assert framer.feed(b"a\n\n") == [b"data: a\n\n"]
+    assert framer.alone(b"data: b\n\n")
