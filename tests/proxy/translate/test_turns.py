@@ -50,7 +50,7 @@ def test_results_stand_beside_their_calls() -> None:
     assert [piece.body for piece in found.rest] == [b"t", b"X"]
 
 
-def test_a_single_message_keeps_how_it_was_joined_for_all_it_depended_on() -> None:
+def test_a_turn_keeps_how_it_was_joined_for_all_it_depended_on() -> None:
     turn, made = Turn([USER], assistant=False), []
 
     def make(dropped: dict[str, None]) -> list[bytes]:
@@ -65,9 +65,9 @@ def test_a_single_message_keeps_how_it_was_joined_for_all_it_depended_on() -> No
     again: dict[str, None] = {}
     turn.kept(1, again)
     assert dropped == again == {"d": None}
-    several = Turn([USER, USER], assistant=False)
-    assert several.keep(1, {}, make) == (b"x",)
-    assert several.kept(1, {}) == ()
+    several = Turn([USER, CALLS], assistant=False)
+    assert several.keep(1, {}, make) == (b"x",) == several.kept(1, {})
+    assert Turn([USER, USER], assistant=False).kept(1, {}) == ()
 
 
 def test_calls_of_a_turn_get_ids() -> None:
