@@ -12,6 +12,7 @@ from trimtab.api import (
     StageOptions,
     TokenCount,
     hookimpl,
+    replace,
 )
 
 SPEAKS_FROM = 0.60
@@ -60,35 +61,38 @@ class RiskAssessor(Stage[RiskAssessOptions]):
         if not model.window:
             exchange.put(Risk(level=RiskLevel.SAFE, used=count.total, reserve=0))
             return None
-        reserve = self._reserve(exchange, model, model.window)
-        likely = (count.calibrated + reserve) / model.window
-        level = self.level((count.total + reserve) / model.window)
-        exchange.put(Risk(level=level, used=count.total, reserve=reserve, limit=model.window, likely=likely))
-        exchange.headers.update(self._headers(count.calibrated, likely, model.window))
-        return None
-
-    def level(self, share: float) -> RiskLevel:
-        """The level of a share of the window."""
         bounds = (self.options.caution, self.options.warning, self.options.critical)
-        return RiskLevel.OVERFLOW if share > 1 else RiskLevel(sum(share >= bound for bound in bounds))
+        reserve = self._reserve(exchange, model, model.window)
+        blank = Risk(level=RiskLevel.SAFE, used=0, reserve=reserve, limit=model.window, bounds=bounds)
+        risk = assessed(blank, count)
+        exchange.put(risk)
+        exchange.headers.update(headers(count, risk))
+        return None
 
     def _reserve(self, exchange: Exchange, model: Model, window: int) -> int:
         most = model.max_output or window
         asked = _asked(exchange)
         return min(self.options.reserve, window // SHARE, most) if asked is None else min(asked, most)
 
-    def _headers(self, used: int, share: float, window: int) -> dict[str, str]:
-        """What the client reads: the calibrated count, since that comes nearest to what the upstream will say."""
-        level = self.level(share)
-        headers = {
-            "x-context-limit": str(window),
-            "x-context-used": str(used),
-            "x-context-utilization": f"{share * 100:.1f}",
-            "x-context-risk": str(level),
-        }
-        if share >= SPEAKS_FROM:
-            headers["x-context-warning"] = f"{share * 100:.0f} % of the context window is taken; {WORDS[level]}"
-        return headers
+
+def assessed(risk: Risk, count: TokenCount) -> Risk:
+    """The risk of another count in the same window, with the same reserve."""
+    window = risk.limit or 1
+    level, likely = risk.level_of((count.total + risk.reserve) / window), (count.calibrated + risk.reserve) / window
+    return replace(risk, level=level, used=count.total, likely=likely)
+
+
+def headers(count: TokenCount, risk: Risk) -> dict[str, str]:
+    """What the client reads: the calibrated count, since that comes nearest to what the upstream will say."""
+    told = {
+        "x-context-limit": str(risk.limit),
+        "x-context-used": str(count.calibrated),
+        "x-context-utilization": f"{risk.likely * 100:.1f}",
+        "x-context-risk": str(risk.outlook),
+    }
+    if risk.likely >= SPEAKS_FROM:
+        told["x-context-warning"] = f"{risk.likely * 100:.0f} % of the context window is taken; {WORDS[risk.outlook]}"
+    return told
 
 
 def _asked(exchange: Exchange) -> int | None:

@@ -44,13 +44,14 @@ from trimtab.events import (
 )
 from trimtab.events import Opaque as OpaqueEvent
 from trimtab.exchange import Answer, Edit, Exchange, Incoming, Operation, Outcome
-from trimtab.facts import Credentials, Fact, Risk, RiskLevel, Scale, Sizer, TokenCount
+from trimtab.facts import Condensed, Credentials, Fact, Risk, RiskLevel, Scale, Sizer, TokenCount
 from trimtab.framing import Framing, framing
 from trimtab.hookspecs import Hooks, Reply, Stage, StageOptions, hookimpl, hookspec
 from trimtab.image_size import Picture, picture_of, size_of
 from trimtab.image_tokens import tokens_of
 from trimtab.memo import FactTable
 from trimtab.models import Cache, ImageRule, Model, ModelTable, Prices, Target, Terms, Upstream, terms
+from trimtab.overflow import words as overflow_words
 from trimtab.reading import read_request
 from trimtab.services import Clock, Counters, Rates, Services, Store
 from trimtab.tokens import Tokenizer, tokenizer
@@ -64,6 +65,7 @@ __all__ = [
     "Cache",
     "Cause",
     "Clock",
+    "Condensed",
     "ConfigError",
     "Conversation",
     "Counters",
@@ -136,6 +138,7 @@ __all__ = [
     "framing",
     "hookimpl",
     "hookspec",
+    "overflow_words",
     "picture_of",
     "read_request",
     "replace",

@@ -87,9 +87,14 @@ class Refused(ProxyError):
     """A stage says no: a missing key, a limit reached."""
 
     def __init__(
-        self, message: str, *, cause: Cause = Cause.PERMISSION, headers: Mapping[str, str] | None = None
+        self,
+        message: str,
+        *,
+        cause: Cause = Cause.PERMISSION,
+        param: str | None = None,
+        headers: Mapping[str, str] | None = None,
     ) -> None:
-        super().__init__(message, cause=cause, headers=headers)
+        super().__init__(message, cause=cause, param=param, headers=headers)
 
 
 class StageFailed(ProxyError):

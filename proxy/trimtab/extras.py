@@ -15,7 +15,7 @@ from trimtab.dialects.edits import Misfit, Path
 from trimtab.errors import BadRequest
 from trimtab.events import Event, Finished, Started, TextDelta, ThinkingDelta, ToolDelta, Usage, replace
 from trimtab.exchange import Exchange
-from trimtab.facts import Risk, TokenCount
+from trimtab.facts import Condensed, Risk, TokenCount
 
 PER_TOKEN = 4
 """Characters of a reply that are taken for a token, where its upstream tells no usage at all."""
@@ -41,16 +41,16 @@ def members(exchange: Exchange, usage: Usage) -> dict[Path, Any]:
 
 
 def _context(exchange: Exchange, usage: Usage, share: float | None) -> dict[str, Any]:
-    window, risk = exchange.target.model.window, exchange.get(Risk)
+    window, risk, condensed = exchange.target.model.window, exchange.get(Risk), exchange.get(Condensed)
     return {
         "real_input_tokens": usage.prompt,
         "context_hard_limit": window,
         "endpoint_type": ENDPOINTS[exchange.target.dialect],
         "utilization_percent": share,
         "available_tokens": None if not window else max(0, window - usage.prompt),
-        "truncated": False,
+        "truncated": condensed is not None and condensed.truncated,
         "risk_level": None if risk is None else str(risk.level),
-        "condensation_applied": False,
+        "condensation_applied": condensed is not None,
         "tokens_saved": saved(exchange),
         "processing_time_ms": round(1000 * sum(seconds for _, seconds in exchange.timings), 3),
         "cache_hit_ratio": round(usage.cache_read / usage.prompt, 4) if usage.prompt else 0.0,

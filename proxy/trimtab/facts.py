@@ -87,10 +87,35 @@ class Risk(Fact, frozen=True):
     """The share of the window by the calibrated count: for reports and for deciding whether to write a record, never
     for an edit."""
 
+    bounds: tuple[float, float, float] = (0.70, 0.80, 0.90)
+    """The shares of the window from which on the level is CAUTION, WARNING and CRITICAL."""
+
+    def level_of(self, share: float) -> RiskLevel:
+        """The level of a share of the window."""
+        return RiskLevel.OVERFLOW if share > 1 else RiskLevel(sum(share >= bound for bound in self.bounds))
+
+    @property
+    def outlook(self) -> RiskLevel:
+        """The level of `likely`, for the same purposes only."""
+        return self.level_of(self.likely)
+
     @property
     def utilization(self) -> float:
         """The share of the window that prompt and answer take, 0 where the window is not known."""
         return (self.used + self.reserve) / self.limit if self.limit else 0.0
+
+
+class Condensed(Fact, frozen=True):
+    """What was shortened so that the conversation goes on within its window; put by condense."""
+
+    form: str
+    """How: the rung of the ladder, `truncation` or `cut`."""
+    messages: int
+    """Messages from the start of the conversation that it reaches over, or results that were cut."""
+    truncated: bool = False
+    """Whether something is gone that nothing stands for."""
+    forced: bool = False
+    """Whether the request would not have fitted without it."""
 
 
 class Scale(Fact, frozen=True):

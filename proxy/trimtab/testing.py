@@ -91,7 +91,7 @@ class StageBench:
         """(model, prompt) of each `ask`; `answers` are given, or raised, in turn, then UpstreamError."""
         self._answers = list(answers)
         counters = Counters()
-        held = store or MemoryStore(self.clock)
+        held: Store = MemoryStore(self.clock) if store is None else store
         self.services = Services(
             rates=MemoryRates(self.clock),
             models=models or table(),

@@ -18,7 +18,7 @@ from benchmarks.lab.bodies import agent
 from trimtab.config import load
 from trimtab.dialects import DIALECTS
 from trimtab.exchange import Exchange, Incoming
-from trimtab.facts import TokenCount
+from trimtab.facts import Risk, RiskLevel, TokenCount
 from trimtab.memo import MessageTable
 from trimtab.models import Target
 from trimtab.registry import stage_class
@@ -44,6 +44,8 @@ async def measure(name: str, dialect: str, rounds: int) -> tuple[float, float]:
             )
             if TokenCount in cls.needs:
                 exchange.put(TokenCount(total=100_000))
+            if Risk in cls.needs:
+                exchange.put(Risk(level=RiskLevel.SAFE, used=100_000, reserve=8_192, limit=204_800, likely=0.53))
             begun = perf_counter_ns()
             await bench.request(exchange)
             bench.done(exchange)

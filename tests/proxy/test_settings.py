@@ -46,6 +46,7 @@ BUILT_IN = {
     "image-aging": "trimtab_stages.image_aging:ImageAging",
     "token-count": "trimtab_stages.token_count:TokenCounter",
     "risk-assess": "trimtab_stages.risk_assess:RiskAssessor",
+    "condense": "trimtab_stages.condense:Condense",
     "route": "trimtab_stages.route:Route",
     "scale": "trimtab_stages.scale:Scaler",
     "log": "trimtab_stages.log:Log",

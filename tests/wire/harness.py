@@ -20,7 +20,7 @@ PATIENCE = 20.0
 
 PIPELINES = (
     '[pipeline.default]\nstages = ["auth", "env-dedup", "image-aging", "token-count", "risk-assess", '
-    '"route", "scale", "log"]\n'
+    '"condense", "route", "scale", "log"]\n'
 )
 
 

@@ -12,9 +12,11 @@ from wire.scripted import playing
 
 pytestmark = pytest.mark.anyio
 
-STAGES = ("auth", "env-dedup", "image-aging", "token-count", "risk-assess", "route", "scale", "log")
+STAGES = ("auth", "env-dedup", "image-aging", "token-count", "risk-assess", "condense", "route", "scale", "log")
 REMOVED = [tuple(stage for stage in STAGES if stage != gone) for gone in STAGES]
 SWAPPED = [(*STAGES[:i], STAGES[i + 1], STAGES[i], *STAGES[i + 2 :]) for i in range(len(STAGES) - 1)]
+NEEDS = (("risk-assess", "token-count"), ("condense", "token-count"), ("condense", "risk-assess"))
+"""Stages that cannot do without another one in front of them."""
 BODY = b'{"model":"glm-4.6","max_tokens":5,"messages":[{"role":"user","content":"hi"}]}'
 
 
@@ -25,8 +27,8 @@ def chain(stages: tuple[str, ...]) -> str:
 
 @pytest.mark.parametrize("stages", [STAGES, *REMOVED, *SWAPPED], ids=" ".join)
 async def test_a_session_gets_right_answers(tmp_path: Path, stages: tuple[str, ...]) -> None:
-    if "risk-assess" in stages and "token-count" not in stages[: stages.index("risk-assess")]:
-        refused(tmp_path, stages)
+    if unmet := [(stage, need) for stage, need in NEEDS if stage in stages and need not in before(stage, stages)]:
+        refused(tmp_path, stages, *unmet[0])
         return
     async with playing() as upstream, proxying(tmp_path, upstream.url, pipelines=chain(stages)) as proxy:
         answer = await post(proxy.url, "/v1/messages", BODY, {"x-api-key": "sk-own"})
@@ -36,12 +38,17 @@ async def test_a_session_gets_right_answers(tmp_path: Path, stages: tuple[str, .
         assert await counted(proxy) == ("token-count" in stages)
 
 
-def refused(folder: Path, stages: tuple[str, ...]) -> None:
+def before(stage: str, stages: tuple[str, ...]) -> tuple[str, ...]:
+    """The stages in front of one."""
+    return stages[: stages.index(stage)]
+
+
+def refused(folder: Path, stages: tuple[str, ...], stage: str, need: str) -> None:
     """The order cannot work, and the error names the word to move, or to delete."""
     path = folder / "pipelines.toml"
     path.write_text(chain(stages))
-    remedy = "move 'token-count' before 'risk-assess', or delete" if "token-count" in stages else "write 'token-count'"
-    with pytest.raises(ConfigError, match=f"needs TokenCount, .*{remedy}"):
+    remedy = f"move '{need}' before '{stage}', or delete" if need in stages else f"write '{need}'"
+    with pytest.raises(ConfigError, match=f"stage '{stage}' needs .*{remedy}"):
         load(path, {})
 
 

@@ -14,7 +14,7 @@ def test_a_byte_order_mark_does_no_harm(here: Path) -> None:
 
 def test_the_packaged_files_can_be_read() -> None:
     assert read(MODELS).tables["upstream"]
-    stages = ["auth", "env-dedup", "image-aging", "token-count", "risk-assess", "route", "scale", "log"]
+    stages = ["auth", "env-dedup", "image-aging", "token-count", "risk-assess", "condense", "route", "scale", "log"]
     assert read(PACKAGED).tables["pipeline"]["default"]["stages"] == stages
 
 

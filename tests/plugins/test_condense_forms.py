@@ -1,0 +1,54 @@
+"""What a record says, as changes to messages."""
+
+import pytest
+
+from condensing import CONSTRAINT, session, talk_of
+from talks import said, text
+from trimtab.api import Epoch
+from trimtab_stages.condense_forms import DROP, MASK, NOTICE, POINTS, TEXTS, changes
+
+DIALECTS = pytest.mark.parametrize("dialect", ["chat", "messages"])
+
+
+def test_a_record_that_declined_changes_nothing() -> None:
+    made = talk_of(session(5))
+    assert changes(made, Epoch(messages=7), (), 100) == {}
+    assert changes(made, Epoch(form=MASK, messages=1), (), 100) == {}
+
+
+@DIALECTS
+def test_a_mask_ends_at_its_frontier(dialect: str) -> None:
+    found = changes(talk_of(session(5, dialect), dialect), Epoch(form=MASK, messages=7), (), 100)
+    assert sorted(found) == [2, 4, 6]
+
+
+@DIALECTS
+@pytest.mark.parametrize("form", [POINTS, TEXTS, DROP])
+def test_a_range_goes_and_a_text_stands_in_the_task(dialect: str, form: str) -> None:
+    made = talk_of(session(5, dialect), dialect)
+    found = changes(made, Epoch(form=form, messages=7), ("first", "second"), 100)
+    assert sorted(found) == [0, 1, 2, 3, 4, 5, 6]
+    assert [index for index, message in found.items() if message is None] == [1, 2, 3, 4, 5, 6]
+    task = found[0]
+    assert task is not None
+    texts = [block.text for block in task.blocks]  # type: ignore[attr-defined]
+    assert CONSTRAINT in texts[0]
+    if form == TEXTS:
+        assert texts[1:] == ["first", "second"]
+    elif form == DROP:
+        assert texts[1:] == [NOTICE]
+    else:
+        assert texts[1].startswith("[Condensed by trimtab: 6 messages")
+
+
+def test_the_same_record_gives_the_same_message() -> None:
+    made = talk_of(session(5))
+    one, two = (changes(made, Epoch(form=POINTS, messages=7), (), 100) for _ in range(2))
+    assert one[0] is two[0]
+    other = changes(talk_of(session(5)), Epoch(form=POINTS, messages=7), (), 100)
+    assert [getattr(found[0], "raw", None) for found in (one, other)] == [getattr(one[0], "raw", b"")] * 2
+
+
+def test_without_a_task_nothing_goes() -> None:
+    made = talk_of([{"role": "system", "content": [text("be good")]}, said("so"), *session(3)[1:]])
+    assert changes(made, Epoch(form=DROP, messages=4), (), 100) == {}
