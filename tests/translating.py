@@ -41,7 +41,7 @@ SPREAD = Target(row("zai-chat", reasoning="spread"), GLM)
 def parsed(dialect: str, body: Mapping[str, Any] | bytes, table: MessageTable | None = None) -> Conversation:
     """A conversation out of a body."""
     raw = body if isinstance(body, bytes) else json.dumps(body, ensure_ascii=False).encode()
-    return DIALECTS[dialect].parse(raw, table or MessageTable(10**8))
+    return DIALECTS[dialect].parse(raw, MessageTable(10**8) if table is None else table)
 
 
 class Result(msgspec.Struct):

@@ -170,3 +170,25 @@ def test_recorded_replies_obey_the_grammar_and_the_schemas(sample: Sample) -> No
     events += decoder.finish()
     last = check(told(streamed(events)))
     assert last["status"] in ("completed", "incomplete")
+
+
+@pytest.mark.parametrize("target", [ZAI_CHAT, ZAI_MESSAGES], ids=["chat", "messages"])
+def test_a_turn_translates_its_new_items_only(target: Target) -> None:
+    """Promise 4: items and the turns made of several of them are found again with what was made of them."""
+    items: list[Any] = [{"role": "user", "content": "go"}]
+    for turn in range(3):
+        calls = [{"type": "function_call", "call_id": f"{turn}{n}", "name": "read", "arguments": "{}"} for n in "ab"]
+        outputs = [{"type": "function_call_output", "call_id": f"{turn}{n}", "output": "x"} for n in "ab"]
+        thought = [{"type": "summary_text", "text": f"hm {turn}"}]
+        items += [{"type": "reasoning", "id": f"r{turn}", "summary": thought}, *calls, *outputs]
+    table, key = MessageTable(10**7), f"said:{target.dialect}"
+    first = parsed("responses", body(items), table)
+    translate(first, target)
+    made = [message.notes[key] for message in first.messages]
+    rendered = [said.rendering for said in made]
+    assert sum(rendering is not None for rendering in rendered) >= 6
+    second = parsed("responses", body([*items, {"role": "user", "content": "more"}]), table)
+    translate(second, target)
+    assert all(message.notes[key] is said for message, said in zip(second.messages, made, strict=False))
+    # The last turn of the first request has grown.
+    assert all(said.rendering is before for said, before in zip(made[:14], rendered[:14], strict=True))

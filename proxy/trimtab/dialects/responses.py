@@ -226,8 +226,13 @@ def _broken(failed: Failed) -> dict[str, str]:
     return _told(UpstreamError(failed.message, cause=failed.cause))
 
 
+_FAULTS = (Cause.UPSTREAM, Cause.TIMEOUT, Cause.INTERNAL)
+"""What OpenAI calls `server_error` inside a stream; clients try again on that word."""
+
+
 def _told(error: ProxyError) -> dict[str, str]:
-    code = error.code or problems.PROBLEMS[error.cause].chat_code or "invalid_prompt"
+    own = "server_error" if error.cause in _FAULTS else problems.PROBLEMS[error.cause].chat_code
+    code = error.code or own or "invalid_prompt"
     return {"code": code, "message": _words(error)}
 
 

@@ -126,7 +126,7 @@ def test_a_stream_that_does_not_fit_is_told_in_a_stream() -> None:
 def test_a_failure_without_a_request_is_an_error_event() -> None:
     [event] = told(RESPONSES.error_frame(UpstreamError("x"), "req_1"))
     schema("ErrorStreamingEvent", event)
-    assert (event["type"], event["code"], event["message"], event["param"]) == ("error", "upstream_error", "x", None)
+    assert (event["type"], event["code"], event["message"], event["param"]) == ("error", "server_error", "x", None)
 
 
 @pytest.mark.parametrize(

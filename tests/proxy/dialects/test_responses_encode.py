@@ -118,7 +118,7 @@ def test_a_failure_ends_the_stream_and_closes_nothing() -> None:
     events = stream(Started(), *CALL, TextDelta("a", 1), Failed("broke off"))
     assert kinds(events)[-2:] == ["output_text.delta", "failed"]
     last = events[-1]["response"]
-    assert (last["status"], last["error"]) == ("failed", {"code": "upstream_error", "message": "broke off"})
+    assert (last["status"], last["error"]) == ("failed", {"code": "server_error", "message": "broke off"})
     assert [item["type"] for item in last["output"]] == ["function_call"]
 
 
