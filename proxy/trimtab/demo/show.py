@@ -140,7 +140,7 @@ def _talk(ports: Ports, config: Config, turns: int, say: Say = print) -> None:
         raise DemoFailed(f"the model table has no prices for {MODEL}")
     stages = ", ".join(config.pipelines["default"])
     say(f"A coding agent's session of {turns} turns with a pretended provider, all in this process.")
-    say(f"The proxy: http://127.0.0.1:{ports.proxy} ({stages})")
+    say(f"The proxy: http://127.0.0.1:{ports.proxy}\nIts stages: {stages}")
     for plan in PLANS:
         rows, rounds = measure(plan, ports, turns)
         say(f"\n{plan.session.title}: POST {plan.session.path}, model {MODEL}, streamed")
