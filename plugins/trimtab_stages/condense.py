@@ -14,9 +14,12 @@ from trimtab.api import (
     Boundary,
     Cause,
     Condensed,
+    Conversation,
     Epoch,
     Exchange,
+    Fact,
     Image,
+    Overflowed,
     Owner,
     Refused,
     Reply,
@@ -33,6 +36,7 @@ from trimtab.api import (
 from trimtab_stages.condense_clients import recovers
 from trimtab_stages.condense_cuts import cuts
 from trimtab_stages.condense_forms import DROP, MASK, POINTS, TEXTS, Changes, changes
+from trimtab_stages.condense_limits import Limits
 from trimtab_stages.condense_options import CondenseOptions, Sizes
 from trimtab_stages.condense_prepare import Preparing
 from trimtab_stages.condense_ranges import cuts as safe_cuts
@@ -43,12 +47,22 @@ from trimtab_stages.risk_assess import assessed, headers
 
 DEEP = 64
 """Boundaries that are looked at for a record, newest first."""
+CAUTIOUS = 0.95
+"""Of what an upstream refused, how much it is taken to take."""
 ROOM = 0.8
 """The share of the window that an edit made to fit should come down to, so that it lasts for some turns."""
 TURNS = 4
 """Turns that are looked at for a record where the boundaries do not do."""
 APART = 10
 """Requests between two epochs that are not needed to fit."""
+
+
+class Began(Fact, frozen=True):
+    """What the stage was given, in case the upstream finds its work too long."""
+
+    conversation: Conversation
+    count: TokenCount
+    risk: Risk
 
 
 class State(NamedTuple):
@@ -68,6 +82,7 @@ class Condense(Stage[CondenseOptions]):
     needs = frozenset({TokenCount, Risk})
     provides = frozenset({Condensed})
     optional = True
+    again = True
     shapes = True
 
     @hookimpl
@@ -77,6 +92,7 @@ class Condense(Stage[CondenseOptions]):
         self._services, self._epochs = services, services.epochs
         shaping = fingerprint(options.strategy, options.keep, options.model_rungs, options.repeats)
         self._owner, self._forced = Owner(self.name, shaping), Owner(self.name, shaping, forced=True)
+        self._limits = Limits(services.store)
         self._turn = Owner(f"{self.name} turn", shaping, forced=True)
         self._preparing = Preparing(options, services)
         if options.strategy not in (MASK, POINTS) and not options.model_rungs:
@@ -89,9 +105,15 @@ class Condense(Stage[CondenseOptions]):
     @hookimpl
     async def request(self, exchange: Exchange) -> Reply | None:
         """Do what holds for this conversation; refuse, in the client's words, what fits by no means."""
-        risk = exchange.need(Risk)
-        if exchange.compaction or not risk.limit:
+        if exchange.compaction:
             return None
+        if (told := exchange.get(Overflowed)) is not None:
+            await self._learn(exchange, told)
+        risk = await self._narrowed(exchange)
+        if not risk.limit:
+            return None
+        if told is None:
+            exchange.put(Began(conversation=exchange.conversation, count=exchange.need(TokenCount), risk=risk))
         if len(exchange.conversation.messages) != len(exchange.received.messages):
             exchange.notes.append("condense did nothing: a stage before it removed messages")
             return None
@@ -102,6 +124,29 @@ class Condense(Stage[CondenseOptions]):
         elif self.options.repeats:
             await self._apply(exchange, State(Epoch(), {}, exchange.need(TokenCount), risk))
         return None
+
+    async def _learn(self, exchange: Exchange, told: Overflowed) -> None:
+        """Take in what the upstream takes, in our tokens, and begin anew with what this stage was given."""
+        used = exchange.need(TokenCount).total
+        limit = int(used * told.limit / told.used) if told.used and told.limit else used
+        limit = int(min(limit, used) * CAUTIOUS)
+        await self._limits.learn(exchange.target, limit)
+        logger.warning("{}: condense: the upstream takes no more than about {} of our tokens", exchange.id, limit)
+        if (began := exchange.get(Began)) is not None:
+            exchange.conversation = exchange.conversation.with_messages(began.conversation.messages)
+            exchange.put(began.count)
+            exchange.put(began.risk)
+
+    async def _narrowed(self, exchange: Exchange) -> Risk:
+        """The risk in the window that the upstream has shown to have, where that is smaller than the table's."""
+        risk, limit = exchange.need(Risk), await self._limits.known(exchange.target)
+        if limit is None or (risk.limit is not None and risk.limit <= limit):
+            return risk
+        count = exchange.need(TokenCount)
+        risk = assessed(replace(risk, limit=limit), count)
+        exchange.put(risk)
+        exchange.headers.update(headers(count, risk))
+        return risk
 
     async def _arrivals(self, exchange: Exchange, window: int) -> None:
         """What is decided when a result comes: the largest are cut, and copies refer to the first one."""

@@ -44,7 +44,7 @@ from trimtab.events import (
 )
 from trimtab.events import Opaque as OpaqueEvent
 from trimtab.exchange import Answer, Edit, Exchange, Incoming, Operation, Outcome
-from trimtab.facts import Condensed, Credentials, Fact, Risk, RiskLevel, Scale, Sizer, TokenCount
+from trimtab.facts import Condensed, Credentials, Fact, Overflowed, Risk, RiskLevel, Scale, Sizer, TokenCount
 from trimtab.framing import Framing, framing
 from trimtab.hookspecs import Hooks, Reply, Stage, StageOptions, hookimpl, hookspec
 from trimtab.image_size import Picture, picture_of, size_of
@@ -95,6 +95,7 @@ __all__ = [
     "OpaqueEvent",
     "Operation",
     "Outcome",
+    "Overflowed",
     "Owner",
     "Picture",
     "Prices",

@@ -118,6 +118,15 @@ class Condensed(Fact, frozen=True):
     """Whether the request would not have fitted without it."""
 
 
+class Overflowed(Fact, frozen=True):
+    """The upstream says that the prompt is too long; put by the core before `request` is called once more."""
+
+    used: int | None = None
+    """Tokens of the prompt as the upstream counts them, None where it did not tell."""
+    limit: int | None = None
+    """Tokens it takes."""
+
+
 class Scale(Fact, frozen=True):
     """In which units a client is told tokens: `told` for every `real` ones."""
 

@@ -97,6 +97,9 @@ class Stage(Hooks, Generic[O]):
     once: ClassVar[bool] = False
     """Whether its `request` hook runs once per request only, because it admits or counts; not again when another target
     takes over. Such a stage comes before those that edit: its facts and headers are kept, its edits are not."""
+    again: ClassVar[bool] = False
+    """Whether `request` is called a second time, with the fact Overflowed, when the upstream says that the prompt is
+    too long and nothing has reached the client: if it makes the conversation shorter, it is sent once more."""
     shapes: ClassVar[bool] = False
     """Whether it changes the bytes that leave: a change of its options is then an epoch for every conversation."""
 

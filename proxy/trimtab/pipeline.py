@@ -11,6 +11,7 @@ from trimtab.conversation import Conversation, Image
 from trimtab.errors import ProxyError, Refused, StageFailed
 from trimtab.events import Event
 from trimtab.exchange import Edit, Exchange
+from trimtab.facts import Overflowed
 from trimtab.hookspecs import Reply, Stage
 from trimtab.invariants import broken
 from trimtab.models import ModelTable, Target
@@ -47,6 +48,18 @@ class Pipeline:
             if reply is not None:
                 return reply
         return None
+
+    async def again(self, exchange: Exchange, told: Overflowed) -> bool:
+        """Have stages shorten what the upstream found too long; whether they did. What they refuse counts as no."""
+        before, task = exchange.conversation, asyncio.current_task()
+        exchange.put(told)
+        for stage, call in self.chain.request:
+            if stage.again and exchange.operation in stage.operations:
+                try:
+                    await self._guarded(exchange, stage, call, 0 if task is None else task.cancelling())
+                except ProxyError:
+                    return False
+        return exchange.conversation is not before
 
     async def _guarded(
         self, exchange: Exchange, stage: Stage[Any], call: Callable[..., Any], pending: int

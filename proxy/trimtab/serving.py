@@ -6,7 +6,7 @@ from time import perf_counter
 
 from loguru import logger
 
-from trimtab import compacting, extras, headers, relay
+from trimtab import compacting, extras, headers, late, relay
 from trimtab.asgi import STREAM_HEADERS, Receive, Writer
 from trimtab.attempts import Attempts, Reach
 from trimtab.counting import count
@@ -84,8 +84,22 @@ class Serving:
             body = self._dialect.count(await count(self._runtime, self._exchange, target))
             await self._writer.whole(200, self._fields("application/json"), body)
         else:
-            attempts = Attempts(self._runtime, self._pipeline, self._exchange, self._reach)
-            await attempts.run(watch, target, partial(self._forward, watch))
+            await self._ask(watch, target)
+
+    async def _ask(self, watch: Watch, target: Target) -> None:
+        """Ask the upstream; once more where it says that the prompt is too long and a stage makes it shorter."""
+        attempts = Attempts(self._runtime, self._pipeline, self._exchange, self._reach)
+        serve = partial(self._forward, watch)
+        try:
+            await attempts.run(watch, target, serve)
+        except UpstreamError as error:
+            told = None if self._reach().opened else late.told(error)
+            if told is None or not await self._pipeline.again(self._exchange, told):
+                raise
+            self._runtime.counters.add("overflow_shortened")
+            target = self._exchange.target
+            self._name_model(target)
+            await attempts.run(watch, target, serve)
 
     def _reach(self) -> Reach:
         """How much of an answer has reached the client; pings say nothing."""
@@ -172,6 +186,7 @@ class Serving:
     async def _whole(self, watch: Watch, target: Target, response: Response) -> None:
         body = await self._read(watch, response)
         upstream, listener = DIALECTS[target.dialect], self._listener()
+        late.check(body, upstream)
         if self._exchange.received.stream:
             events: list[Event] = upstream.unfold(body)
             for event in events:

@@ -6,7 +6,7 @@ import pytest
 
 from condensing import CONSTRAINT, NOTES, bench, parted, requests, run, session
 from talks import body, result, said, user
-from trimtab.api import Cause, Condensed, Exchange, Refused, Risk, RiskLevel, TokenCount, UpstreamTimeout
+from trimtab.api import Cause, Condensed, Exchange, Overflowed, Refused, Risk, RiskLevel, TokenCount, UpstreamTimeout
 from trimtab.testing import StageBench
 from trimtab_stages.condense_forms import NOTICE
 
@@ -266,3 +266,17 @@ async def test_nothing_happens_where_the_window_is_not_known_or_messages_are_gon
         await case.request(gone)
         assert "condense did nothing: a stage before it removed messages" in gone.notes
     assert result("chat", "c", "x")["role"] == "tool"
+
+
+async def test_what_the_upstream_found_too_long_is_made_to_fit_and_remembered() -> None:
+    async with bench(100_000) as case:
+        exchange = await run(case, session(40))
+        assert exchange.get(Condensed) is None
+        long = total(exchange)
+        assert await case.pipeline.again(exchange, Overflowed(used=30_000, limit=20_000))
+        assert total(exchange) < long * 2 // 3
+        assert exchange.need(Condensed).form == "smart_truncation"
+        later = await run(case, session(41))
+        assert total(later) < long * 2 // 3
+        short = await run(case, [user("hi")])
+        assert not await case.pipeline.again(short, Overflowed())

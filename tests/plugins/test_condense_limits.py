@@ -1,0 +1,29 @@
+"""What upstreams have refused as too long."""
+
+import pytest
+
+from talks import body, user
+from trimtab.testing import StageBench
+from trimtab_stages.condense_limits import Limits
+
+pytestmark = pytest.mark.anyio
+
+
+async def test_the_smallest_refusal_counts_for_a_day_and_in_every_worker() -> None:
+    bench = StageBench()
+    target = bench.exchange(body([user("hi")])).target
+    store = bench.services.store
+    limits = Limits(store)
+    assert await limits.known(target) is None
+    await limits.learn(target, 9_000)
+    await limits.learn(target, 12_000)
+    assert (await limits.known(target), await Limits(store).known(target)) == (9_000, 9_000)
+    bench.clock.advance(86_401)
+    assert await Limits(store).known(target) is None
+
+
+async def test_what_is_no_number_counts_as_nothing() -> None:
+    bench = StageBench()
+    target = bench.exchange(body([user("hi")])).target
+    await bench.services.store.put("limit", "", f"{target.upstream.name}\n{target.model.name}".encode(), b"many")
+    assert await Limits(bench.services.store).known(target) is None
