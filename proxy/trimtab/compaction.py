@@ -5,6 +5,9 @@ from collections.abc import Mapping
 from trimtab.conversation import Conversation, Message, Text
 from trimtab.errors import BadRequest
 
+LARGE = 1_000_000
+"""Bytes of a message from which it costs more to search it than to read it."""
+
 HEADERS = ("x-cc-compaction-request", "x-claude-code-compaction", "x-request-compaction")
 """Claude Code's two, and the generic one."""
 
@@ -35,8 +38,12 @@ def requested(conversation: Conversation, headers: Mapping[str, str]) -> bool:
 
 def _says(message: Message, roles: tuple[str, ...], phrases: tuple[bytes, ...]) -> bool:
     """Whether a message of one of the roles says a phrase itself; what a tool read, say this file, is no request."""
-    found = [phrase.decode() for phrase in phrases if phrase in message.raw]
-    if not found or message.role not in roles:
+    if message.role not in roles:
+        return False
+    # In what is large, a picture say, only the texts are searched.
+    large = len(message.raw) > LARGE
+    found = [phrase.decode() for phrase in phrases if large or phrase in message.raw]
+    if not found:
         return False
     try:
         texts = [block.text for block in message.blocks if isinstance(block, Text)]

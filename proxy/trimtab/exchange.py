@@ -270,7 +270,7 @@ class Exchange:
 
     def snapshot(self) -> tuple[Any, ...]:
         """The state a stage can change, so that the pipeline can undo it."""
-        lists = tuple(len(told) for told in (self.edits, self.dropped, self.notes, self.pending))
+        lists = (len(self.edits), len(self.dropped), len(self.notes), len(self.pending))
         return self.conversation, dict(self._facts), dict(self.headers), lists
 
     def restore(self, saved: tuple[Any, ...]) -> None:

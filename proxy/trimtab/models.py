@@ -4,6 +4,7 @@ Shipped as `models.toml`, extended or overridden by the tables of the same names
 """
 
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Annotated, Any, Literal, NamedTuple
 
 import msgspec
@@ -213,14 +214,19 @@ _BY_DIALECT: Mapping[DialectName, Cache] = {
 
 def terms(target: Target) -> Terms:
     """The prices and the cache of a target: of its model's row, then its upstream's, then the usual."""
-    layers = (target.model.cache, target.upstream.cache, _BY_DIALECT[target.dialect], _USUAL)
+    model, upstream = target.model, target.upstream
+    return _terms(model.cache, upstream.cache, target.dialect, model.prices, upstream.billing)
+
+
+@lru_cache(maxsize=256)
+def _terms(model: Cache, upstream: Cache, dialect: DialectName, prices: Prices | None, billing: str) -> Terms:
+    layers = (model, upstream, _BY_DIALECT[dialect], _USUAL)
 
     def first(name: str) -> Any:
         return next(value for layer in layers if (value := getattr(layer, name)) is not None)
 
-    prices = target.model.prices
     read, write = first("read"), first("write")
-    if first("kind") == "implicit" and target.model.cache.write is None and target.upstream.cache.write is None:
+    if first("kind") == "implicit" and model.write is None and upstream.write is None:
         write = 1.0
     if prices is not None and prices.input > 0:
         read = prices.cached / prices.input
@@ -228,7 +234,7 @@ def terms(target: Target) -> Terms:
     return Terms(
         first("kind"), read, write, first("lifetime"), first("long_lifetime"), first("smallest"),
         None if prices is None else prices.input, None if prices is None else prices.output,
-        target.upstream.billing == "prompts",
+        billing == "prompts",
     )  # fmt: skip
 
 

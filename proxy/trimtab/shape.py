@@ -46,8 +46,12 @@ class Shapes:
         if len(messages) > serve.max_messages:
             told = f"{len(messages)} messages, more than {serve.max_messages}: send less, or raise serve.max-messages"
             raise BadRequest(told, cause=Cause.TOO_LARGE, param=within)
-        images = 0
-        for index, message in enumerate(messages):
+        key = ("shape", self._limit, serve.max_image_mp)
+        at, images = conversation.reached(key, 0)
+        for index in range(at, len(messages)):
+            message = messages[index]
+            if index == len(messages) - 1:
+                conversation.remember(key, images, back=1)
             shape = message.notes.get("shape")
             if shape is None or shape.limit != self._limit:
                 shape = self._shape(message)
@@ -56,6 +60,7 @@ class Shapes:
             if shape.images:
                 images += shape.images
                 self._seen(f"{within}[{index}]", shape.pixels)
+        conversation.remember(key, images)
         if images > serve.max_images:
             raise BadRequest(f"{images} images, more than {serve.max_images}: send less, or raise serve.max-images")
         if self._deep_head(conversation):

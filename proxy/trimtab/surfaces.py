@@ -1,10 +1,14 @@
 """The endpoints that models are asked through: one per dialect and operation, all through the same pipeline."""
 
+import asyncio
+from contextlib import suppress
+
 from loguru import logger
 
 from trimtab import compaction, headers
 from trimtab.admission import MB, Seat
 from trimtab.asgi import Receive, Scope, Send, Writer, read_body
+from trimtab.conversation import Conversation
 from trimtab.dialects.base import Dialect
 from trimtab.errors import BadRequest, Cause, ProxyError
 from trimtab.exchange import Exchange, Incoming, Operation
@@ -58,6 +62,8 @@ class Surface:
         declared = incoming.headers.get("content-length", "")
         body = await read_body(receive, serve.max_request_mb * MB, declared, take=seat.take, seconds=serve.body_timeout)
         conversation = self._dialect.parse(body, self._runtime.messages)
+        if len(body) > LARGE:
+            await _digested(conversation)
         self._runtime.shapes.check(conversation)
         exchange = Exchange(
             id=identity,
@@ -74,6 +80,22 @@ class Surface:
             exchange.notes.append(f"{conversation.mended} lone surrogates mended")
             exchange.headers["x-trimtab-mended"] = str(conversation.mended)
         return exchange
+
+
+LARGE = 1_000_000
+"""Bytes of a body or message from which the loop is let go between its steps."""
+
+
+async def _digested(conversation: Conversation) -> None:
+    """Take the long steps of large messages one by one, each once, so that none holds the loop for over 50 ms."""
+    for message in conversation.messages:
+        if len(message.raw) > LARGE:
+            await asyncio.sleep(0)
+            with suppress(BadRequest):
+                _ = message.blocks
+            await asyncio.sleep(0)
+            _ = message.digest
+    await asyncio.sleep(0)
 
 
 def incoming_of(scope: Scope) -> Incoming:

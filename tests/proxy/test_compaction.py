@@ -1,10 +1,11 @@
 """A client's own request to summarise its conversation, as context.md 4.6 records the forms."""
 
+import json
 from typing import Any
 
 import pytest
 
-from trimtab.compaction import HEADERS, requested
+from trimtab.compaction import HEADERS, PHRASES, requested
 from trimtab.dialects import DIALECTS
 from trimtab.memo import MessageTable
 from trimtab.testing import StageBench
@@ -87,3 +88,11 @@ def test_such_a_request_is_not_edited() -> None:
     case = StageBench().exchange(messages("do it", "done", CLAUDE_CODE), dialect="messages")
     assert not case.edit(0, None, "too long")
     assert (case.conversation, case.edits) == (case.received, [])
+
+
+def test_a_phrase_beside_a_large_picture_is_found_in_the_texts() -> None:
+    picture = {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": "A" * 1_100_000}}
+    for said, found in ((PHRASES[0].decode(), True), ("go on", False)):
+        content = [picture, {"type": "text", "text": said}]
+        body = json.dumps({"model": "m", "max_tokens": 1, "messages": [{"role": "user", "content": content}]}).encode()
+        assert requested(DIALECTS["messages"].parse(body, MessageTable(9999)), {}) is found

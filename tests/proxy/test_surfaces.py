@@ -127,3 +127,26 @@ async def test_a_pipeline_that_does_not_exist() -> None:
         answer = await proxy.post("/p/c/v1/messages", CHAT)
         assert (answer.status, answer.message) == (404, "no pipeline 'c' (known: b, default)")
         assert answer.json["type"] == "error"
+
+
+async def test_the_loop_is_let_go_between_the_steps_of_a_large_body() -> None:
+    async with running(NOWHERE, Keeps) as proxy:
+        turns = 0
+
+        async def others() -> None:
+            nonlocal turns
+            while True:
+                turns += 1
+                await asyncio.sleep(0)
+
+        beside = asyncio.create_task(others())
+        small = turns
+        await proxy.post("/v1/chat/completions", CHAT)
+        small = turns - small
+        before = turns
+        large = CHAT.replace(b'"hi"', b'"' + b"h" * 1_100_000 + b'"')
+        assert (await proxy.post("/v1/chat/completions", large)).status == 200
+        beside.cancel()
+        assert turns - before >= small + 3
+        message = seen(proxy)[1].conversation.messages[0]
+        assert message._digest is not None
