@@ -30,9 +30,13 @@ from trimtab.events import (
 )
 from trimtab.exchange import Exchange
 from trimtab.pipeline import Listener, Pipeline
+from trimtab.rescue import Hold, Shown
 from trimtab.translate import Spelling, respelled
 
+LOST = "connection lost: the upstream's stream broke off before its end"
+"""Some clients know by such words that trying again may help (pi, seen with tools/agents)."""
 _BLOCKS = (TextDelta, ThinkingDelta, ToolStart, ToolDelta, BlockStop)
+_ALWAYS = (Started, Finished, Failed)
 _AROUND = (Started, Finished, Failed, Opaque)
 _NO_CHOICE = re.compile(rb'"choices"[ ]*:[ ]*\[[ ]*\]')
 _USAGE = re.compile(rb'"usage"[ ]*:[ ]*\{')
@@ -54,24 +58,45 @@ class Relay:
     """One streamed reply on its way to the client."""
 
     def __init__(
-        self, exchange: Exchange, listener: Listener, upstream: Dialect, client: Dialect, *, annotated: bool = False
+        self,
+        exchange: Exchange,
+        listener: Listener,
+        upstream: Dialect,
+        client: Dialect,
+        *,
+        annotated: bool = False,
+        shown: Shown | None = None,
     ) -> None:
+        """`shown` is what the client has seen of earlier attempts; with it, failures are raised as long as another
+        attempt could go on behind it."""
         self._exchange = exchange
         self._annotated = annotated
         self._characters = 0
         self._listener = listener
         self._client = client
-        self._passes = upstream.name == client.name
+        self._shown = shown
+        self._follows = shown is not None and shown.begun
+        self._noted: list[Event] = []
+        self._hold = Hold() if shown is not None and shown.hold else None
+        self._passes = upstream.name == client.name and not self._follows
         """Whether frames leave as bytes; no longer once a stage left no frame for its events."""
         asked = wants_usage(exchange)
         self._hides = self._passes and not asked and _asks(exchange.conversation)
         whole = not self._passes or any(listener.wants(kind) for kind in _BLOCKS)
         self._framer = Framer()
-        self._decoder: Decoder = upstream.decoder((lambda kind: True) if whole else listener.wants)
+        self._whole = whole
+        everything = whole or shown is not None
+        self._decoder: Decoder = upstream.decoder((lambda kind: True) if everything else listener.wants)
         changing = whole or any(listener.wants(kind) for kind in _AROUND)
-        self._encoder = client.encoder(exchange.received.model, usage=asked) if changing else None
+        model = exchange.received.model
+        self._encoder = client.encoder(model, usage=asked) if changing else None
+        if shown is not None and self._follows:
+            self._encoder = shown.again(client, model, usage=asked)
+        elif shown is not None and whole and not self._passes:
+            shown.encoder = self._encoder
         self._held: list[bytes] = []
-        self._begun = False
+        self._begun = self._follows
+        self._follow = shown.follow if shown is not None and self._follows else None
         self.ended = False
         """Whether the upstream has said its last word; nothing behind it reaches the client."""
 
@@ -82,13 +107,35 @@ class Relay:
         stream, behind what came before them.
         """
         if self._framer.alone(chunk):
-            return b"" if self.ended else self._told(chunk)
+            told = b"" if self.ended else self._told(chunk)
+            return told if self._shown is None else told + self._settle(self._shown)
         out: list[bytes] = []
         for frame in self._framer.feed(chunk):
             if self.ended:
                 break
             out.append(self._told(frame))
+        if self._shown is not None:
+            out.append(self._settle(self._shown))
         return b"".join(out)
+
+    def _settle(self, shown: Shown) -> bytes:
+        """Book what the client gets now. Once it has seen something, nothing more needs to be read or held for it."""
+        shown.note(self._noted)
+        self._noted.clear()
+        if not shown.reached:
+            return b""
+        if not self._whole:
+            self._decoder.narrow(self._listener.wants)
+        self._shown, held = None, self._hold
+        self._hold = None
+        return b"" if held is None else self._let_go(held)
+
+    def _let_go(self, hold: Hold) -> bytes:
+        """What is held, as it would have been written."""
+        events, out = hold.release()
+        if self._passes or self._encoder is None:
+            return out
+        return self._encoder.encode(events if self._follow is None else self._follow(events))
 
     def finish(self) -> bytes:
         """What the client gets at the upstream's end. Raises UpstreamError when the reply is not complete."""
@@ -98,7 +145,7 @@ class Relay:
         if not self.ended:
             tail += self._pass(self._decoder.finish(), b"")
             if not self._decoder.complete:
-                raise UpstreamError("the upstream's stream broke off before its end")
+                raise UpstreamError(LOST)
         return tail
 
     def _told(self, frame: bytes) -> bytes:
@@ -106,7 +153,7 @@ class Relay:
         try:
             return self._frame(frame)
         except ProxyError as error:
-            if not self._begun:
+            if not self._begun or self._shown is not None:
                 raise
             self.ended = True
             self._exchange.outcome.error = error
@@ -132,17 +179,28 @@ class Relay:
         for event in events:
             observe(self._exchange, event)
             if isinstance(event, Failed):
-                if not self._begun or not self._passes or not self._client.tells(frame, event):
+                own = self._passes and self._shown is None and self._client.tells(frame, event)
+                if not self._begun or not own:
                     raise UpstreamError(event.message, cause=event.cause)
                 self.ended = True
-            self._characters += extras.size(event)
-        told = extras.ended(self._exchange, extras.opened(self._exchange, events), self._characters)
+        known = self._wanted(events)
+        self._characters += sum(map(extras.size, known))
+        told = extras.ended(self._exchange, extras.opened(self._exchange, known), self._characters)
         after = self._listener(told)
-        if ends(events) and not ends(after):
+        if ends(known) and not ends(after):
             raise StageFailed(self._exchange.stage or "event", "the end of the reply was dropped")
-        out = self._render(events, after, frame)
+        seen, passing = after if self._whole else events, self._passes
+        if self._hold is not None and not passing:
+            # What an encoder has written it counts as said: it gets a call when the client does.
+            seen, _ = self._hold.take(seen, b"")
+            after = seen
+        out = self._render(known, after, frame)
         if self._annotated and out and (members := extras.added(self._exchange, after)):
             out = extras.annotate(out, members)
+        if self._shown is not None:
+            if self._hold is not None and passing:
+                seen, out = self._hold.take(seen, out)
+            self._noted += seen
         if self._begun or not events:
             return out
         if all(isinstance(event, Opaque) for event in events):
@@ -155,11 +213,21 @@ class Relay:
         patched = None
         if self._passes:
             patched = self._client.patch(frame, before, after) if frame and after is not before else frame
-        made = b"" if self._encoder is None else self._encoder.encode(after)
+        made = (
+            b""
+            if self._encoder is None
+            else self._encoder.encode(after if self._follow is None else self._follow(after))
+        )
         if patched is not None:
             return patched
         self._passes = False
         return made
+
+    def _wanted(self, events: Sequence[Event]) -> Sequence[Event]:
+        """Of events that were read to know what the client sees, those that would have been read without that."""
+        if self._whole or self._shown is None:
+            return events
+        return [event for event in events if isinstance(event, _ALWAYS) or self._listener.wants(type(event))]
 
 
 def ends(events: Sequence[Event]) -> bool:
@@ -205,7 +273,7 @@ def gather(exchange: Exchange, upstream: Dialect, body: bytes) -> list[Event]:
         if isinstance(event, Failed):
             raise UpstreamError(event.message, cause=event.cause)
     if not decoder.complete:
-        raise UpstreamError("the upstream's stream broke off before its end")
+        raise UpstreamError(LOST)
     return events
 
 

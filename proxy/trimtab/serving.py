@@ -20,6 +20,8 @@ from trimtab.models import Target
 from trimtab.outgoing import call_for, refusal
 from trimtab.overflow import told
 from trimtab.pipeline import Listener, Pipeline
+from trimtab.policy import client_of
+from trimtab.rescue import Shown
 from trimtab.runtime import Runtime
 from trimtab.translate import Spelling, spelling
 from trimtab.upstream import Response
@@ -40,7 +42,7 @@ class Serving:
         self._begun = perf_counter()
         self._waited = 0.0
         self._spelling: Spelling | None = None
-        self._shown = False
+        self._shown = Shown(hold=runtime.config.retry.holds(client_of(exchange.incoming.headers)))
         self._sent_to: Target | None = None
 
     async def run(self, receive: Receive) -> None:
@@ -103,7 +105,7 @@ class Serving:
 
     def _reach(self) -> Reach:
         """How much of an answer has reached the client; pings say nothing."""
-        return Reach(self._writer.status is not None, self._shown or self._writer.ended)
+        return Reach(self._writer.status is not None, self._shown.reached or self._writer.ended)
 
     def _name_model(self, target: Target) -> None:
         """Without a stage that writes it, the core writes the target's name of the model."""
@@ -134,10 +136,12 @@ class Serving:
     async def _stream(self, watch: Watch, target: Target, response: Response) -> None:
         """Pass a stream on piece by piece; nothing is held back but a piece of a frame."""
         upstream, extra = DIALECTS[target.dialect], self._runtime.config.core.extras
-        passing = relay.Relay(self._exchange, self._listener(), upstream, self._dialect, annotated=extra)
         if not self._exchange.received.stream:
             await self._fold(watch, target, response)
             return
+        passing = relay.Relay(
+            self._exchange, self._listener(), upstream, self._dialect, annotated=extra, shown=self._shown
+        )
         outcome = self._exchange.outcome
         while chunk := await response.chunk():
             outcome.received_bytes += len(chunk)
@@ -150,9 +154,10 @@ class Serving:
                 watch.hold()
                 if self._writer.status is None or watch.pinging:
                     await self._open(watch, response)
-                self._shown = True
                 await self._writer.write(out)
                 watch.touch()
+            else:
+                watch.heard()
         await self._end(watch, response, passing.finish())
 
     async def _open(self, watch: Watch, response: Response | None) -> None:
@@ -221,8 +226,12 @@ class Serving:
 
     async def _say(self, watch: Watch, events: Sequence[Event], response: Response | None) -> None:
         """Events that are all there, as a stream."""
-        encoder = self._dialect.encoder(self._exchange.received.model, usage=relay.wants_usage(self._exchange))
-        await self._end(watch, response, self._marked(encoder.encode(events), events))
+        model, usage = self._exchange.received.model, relay.wants_usage(self._exchange)
+        if self._shown.begun:
+            out = self._shown.again(self._dialect, model, usage=usage).encode(self._shown.follow(events))
+        else:
+            out = self._dialect.encoder(model, usage=usage).encode(events)
+        await self._end(watch, response, self._marked(out, events))
 
     async def _ping(self) -> None:
         if self._writer.ended:

@@ -212,4 +212,6 @@ def _no_answer(call: Call, error: Exception) -> UpstreamError:
 
 
 def _broke_off(call: Call, error: Exception) -> UpstreamError:
-    return UpstreamError(f"upstream '{call.name}' broke off its answer ({type(error).__name__})", own=True)
+    return UpstreamError(
+        f"connection lost: upstream '{call.name}' broke off its answer ({type(error).__name__})", own=True
+    )

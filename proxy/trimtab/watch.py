@@ -54,8 +54,9 @@ class Watch:
         self._loop = asyncio.get_running_loop()
         self._task = asyncio.current_task()
         self._cancelling = self._task.cancelling() if self._task is not None else 0
-        self._entered = self._last = self._loop.time()
+        self._entered = self._last = self._asked = self._loop.time()
         self._pinged: float | None = None
+        self._wrote: float | None = None
         self._listener = self._loop.create_task(self._listen())
         self._timer = self._loop.call_at(self._due(), self._tick)
         self._among.add(self)
@@ -123,7 +124,8 @@ class Watch:
     def expect(self, first_byte: float, silence: float) -> None:
         """The upstream is asked now: `first_byte` seconds to begin, then `silence` from one piece to the next."""
         self._first_byte, self._silence = first_byte, silence
-        self._last, self._alive = self._loop.time(), False
+        self._last = self._asked = self._loop.time()
+        self._alive = False
         self._timer.cancel()
         self._timer = self._loop.call_at(self._due(), self._tick)
 
@@ -133,10 +135,15 @@ class Watch:
         self._alive = self._held = True
 
     def touch(self) -> None:
-        """The upstream gave a sign of life."""
-        self._last = self._loop.time()
+        """The upstream gave a sign of life, and so does the client's stream."""
+        self._last = self._wrote = self._loop.time()
         self._alive = True
         self._held = False
+
+    def heard(self) -> None:
+        """The upstream gave a sign of life of which the client sees nothing: pings go on."""
+        self._last = self._loop.time()
+        self._alive = True
 
     async def settle(self) -> None:
         """Wait for a ping that is being written, so that frames do not mix."""
@@ -178,9 +185,9 @@ class Watch:
 
     def _next_ping(self) -> float:
         """Before the first ping the long wait counts from the start, later the short one from the last sign of life."""
-        if self._pinged is None and not self._alive:
+        if self._pinged is None and self._wrote is None:
             return self._entered + self._first_ping
-        return max(self._last, self._pinged or self._entered) + self._interval
+        return max(self._asked, self._wrote or 0.0, self._pinged or self._entered) + self._interval
 
     def _tick(self) -> None:
         now = self._loop.time()
@@ -190,8 +197,10 @@ class Watch:
                 self._end(ClientGone())
                 return
         elif now >= self._last + limit:
-            what = "went silent for" if self._alive else "sent no first byte within"
-            self._end(UpstreamTimeout(f"the upstream {what} {limit:g} s", began=self._alive))
+            what = (
+                "timed out: the upstream went silent for" if self._alive else "the upstream sent no first byte within"
+            )
+            self._end(UpstreamTimeout(f"{what} {limit:g} s", began=self._alive))
             return
         if self._ping is not None and not (self._held or self._quiet) and now >= self._next_ping():
             self._pinged = now

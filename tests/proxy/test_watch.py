@@ -188,7 +188,7 @@ def test_silence_between_two_pieces(pinging: bool) -> None:
             watching.touch()
             await silence(1000)
 
-    assert run(end(work())) == ("the upstream went silent for 30 s", 159)
+    assert run(end(work())) == ("timed out: the upstream went silent for 30 s", 159)
 
 
 def test_before_the_upstream_is_asked_nothing_is_too_slow() -> None:
@@ -466,3 +466,18 @@ def test_in_a_queue_nothing_is_written_and_then_what_is_due() -> None:
 
     run(main())
     assert pings.at == [100, 115]
+
+
+def test_what_is_heard_and_not_shown_keeps_the_pings_coming() -> None:
+    pings = Pings()
+
+    async def main() -> None:
+        async with watch(ping=pings) as watching, watching.patience(60, 30):
+            watching.touch()
+            for _ in range(5):
+                await silence(20)
+                watching.heard()
+
+    run(main())
+    # No timer is moved for a sign of life: the first ping comes when the timer looks next.
+    assert pings.at == [30, 45, 60, 75, 90]

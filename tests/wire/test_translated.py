@@ -13,6 +13,7 @@ import pytest
 from laws.samples import REPLIES
 from translating import IMAGE, PART, assistant, called, check, result, text, tool, use, user
 from trimtab.dialects.sse import Framer, parse
+from wire.faults import turns as loop_turns
 from wire.harness import Answer, Proxy, echoing, post, proxying
 from wire.scripted import SSE, Link, Sent, Upstream, playing
 from wire.test_sdks import TOOL_SCHEMA
@@ -179,7 +180,10 @@ async def test_a_failure_inside_a_stream_is_told_in_the_clients_words(tmp_path: 
 
     async def script(sent: Sent, link: Link) -> None:
         await link.raw(SSE)
-        await link.chunk(b"".join(frame + b"\n\n" for frame in begun) + ERRORS[name][1])
+        if begun:
+            await link.chunk(b"".join(frame + b"\n\n" for frame in begun))
+            await loop_turns()
+        await link.chunk(ERRORS[name][1])
         await link.chunk(b"")
 
     async with playing(script) as upstream, proxying(tmp_path, upstream.url) as proxy:

@@ -3,13 +3,13 @@
 import ipaddress
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import msgspec
 
 from trimtab.hookspecs import StageOptions
 from trimtab.models import ModelTable
-from trimtab.policy import Failure, Policy
+from trimtab.policy import Client, Failure, Policy
 from trimtab.registry import AnyStage
 
 Port = Annotated[int, msgspec.Meta(ge=0, le=65535)]
@@ -104,6 +104,14 @@ class RetryOptions(Section, frozen=True, kw_only=True):
     """Failures in a row after which an upstream is left alone for a while; 0 is never."""
     breaker_rest: Seconds = 15.0
     """Seconds that it is left alone; twice as long after each request that fails then, up to eight times."""
+
+    hold_tool_calls: bool | Literal["auto"] = "auto"
+    """Whether a tool call is passed on only when complete, so that a break inside it can be retried unseen; `auto` does
+    so for clients that end on a broken stream."""
+
+    def holds(self, client: Client) -> bool:
+        """Whether tool calls are held for a client."""
+        return client.gives_up if self.hold_tool_calls == "auto" else self.hold_tool_calls
 
     def policy(self) -> Policy:
         """The rules with these numbers."""

@@ -49,6 +49,10 @@ class Decoder(ABC):
     def decode(self, frame: bytes) -> Sequence[Event]:
         """The events of one whole SSE frame; none when nobody wants what it holds."""
 
+    @abstractmethod
+    def narrow(self, wanted: Wanted) -> None:
+        """From here on leave out what nobody wants."""
+
     def finish(self) -> Sequence[Event]:
         """The events held back until the end of the stream."""
         return ()

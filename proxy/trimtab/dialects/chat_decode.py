@@ -107,6 +107,16 @@ class ChatDecoder(Decoder):
         self._slots: dict[int, _Tool] = {}
         self._last: _Tool | None = None
 
+    def narrow(self, wanted: Wanted) -> None:
+        """From here on leave out what nobody wants."""
+        self._opaque = wanted(Opaque)
+        self._skip = not any(wanted(kind) for kind in _BLOCKS)
+        self._skipping = self._begun and self._skip
+        if self._skip:
+            self._tools.clear()
+            self._slots.clear()
+            self._last = None
+
     def decode(self, frame: bytes) -> Sequence[Event]:
         """The events of one whole SSE frame; none when nobody wants what it holds."""
         if self._skipping and not self._over and self._mould.fits(frame):

@@ -42,6 +42,18 @@ class MessagesDecoder(Decoder):
     """Reads one stream. Blocks are counted from 0 in the order of their start, whatever the upstream calls them."""
 
     def __init__(self, wanted: Wanted) -> None:
+        self.narrow(wanted)
+        self._counters: Counters | None = None
+        self._blocks: dict[int, int] = {}
+        self._count = 0
+        self._unknown: set[int] = set()
+        self._inputs: dict[int, str] = {}
+        self._called = False
+        self._finished = False
+        self._over = False
+
+    def narrow(self, wanted: Wanted) -> None:
+        """From here on leave out what nobody wants."""
         self._opaque = wanted(Opaque)
         self._skipped: tuple[bytes, ...] = ()
         if not any(wanted(kind) for kind in (TextDelta, ThinkingDelta, ToolDelta, Opaque)):
@@ -51,14 +63,6 @@ class MessagesDecoder(Decoder):
             self._skipped += _STOP
         if not self._opaque:
             self._skipped += _PING
-        self._counters: Counters | None = None
-        self._blocks: dict[int, int] = {}
-        self._count = 0
-        self._unknown: set[int] = set()
-        self._inputs: dict[int, str] = {}
-        self._called = False
-        self._finished = False
-        self._over = False
 
     def decode(self, frame: bytes) -> Sequence[Event]:
         """The events of one whole SSE frame; none when nobody wants what it holds."""

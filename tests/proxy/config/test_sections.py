@@ -2,6 +2,7 @@ import pytest
 
 from trimtab.config import RetryOptions, ServeOptions, leaves
 from trimtab.models import Model, Prices
+from trimtab.policy import Client
 
 
 @pytest.mark.parametrize(
@@ -32,3 +33,10 @@ def test_leaves_walk_tables_in_tables() -> None:
 def test_the_numbers_of_retries_reach_the_policy() -> None:
     policy = RetryOptions(attempts=5, first_wait=2.0, max_wait=9.0).policy()
     assert (policy.attempts, policy.first_wait, policy.max_wait) == (5, 2.0, 9.0)
+
+
+def test_tool_calls_are_held_for_those_that_end_on_a_broken_stream_or_as_it_is_set() -> None:
+    stays, ends = Client("pi", retries=True), Client("claude-code", retries=True, gives_up=True)
+    assert [RetryOptions().holds(client) for client in (Client(), stays, ends)] == [False, False, True]
+    assert [RetryOptions(hold_tool_calls=True).holds(client) for client in (Client(), ends)] == [True, True]
+    assert not RetryOptions(hold_tool_calls=False).holds(ends)
