@@ -119,6 +119,8 @@ class Exchange:
         self.outcome = Outcome(streamed=conversation.stream)
         self.compaction = False
         """Whether this is the client's own request to summarise; such a request is never edited."""
+        self.skipped: frozenset[str] = frozenset()
+        """Labels of the stages that are left out of it, since they failed again and again."""
         self.stage = ""
         """The stage at work; set by the pipeline."""
         self.pending: list[Callable[[], Awaitable[None]]] = []

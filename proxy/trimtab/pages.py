@@ -145,7 +145,9 @@ class Health(Page):
     async def answer(self, incoming: Incoming, parameters: dict[str, Any]) -> tuple[str, bytes]:
         self.runtime.admit()
         if "verbose" not in incoming.query:
-            return JSON, b'{"status":"ok"}'
+            left_out = self.runtime.current.guard.state()
+            told = {"status": "ok", "left_out": sorted(left_out)} if left_out else {"status": "ok"}
+            return JSON, msgspec.json.encode(told)
         await self.admit(incoming, "health", "default")
         return JSON, msgspec.json.encode(self.state())
 
@@ -157,6 +159,7 @@ class Health(Page):
             "status": "ok",
             "version": __version__,
             "pipelines": {name: list(labels) for name, labels in runtime.config.pipelines.items()},
+            "left_out": runtime.current.guard.state(),
             "upstreams": {
                 name: {
                     "dialect": row.dialect,

@@ -9,9 +9,10 @@ from loguru import logger
 
 from trimtab.conversation import Conversation, Image
 from trimtab.errors import ProxyError, Refused, StageFailed
-from trimtab.events import Event
+from trimtab.events import Event, Finished
 from trimtab.exchange import Edit, Exchange
 from trimtab.facts import Overflowed
+from trimtab.guard import Guard, Limit
 from trimtab.hookspecs import Reply, Stage
 from trimtab.invariants import broken
 from trimtab.models import ModelTable, Target
@@ -22,8 +23,9 @@ from trimtab.services import Services
 class Pipeline:
     """A named chain of stages with its compiled hooks."""
 
-    def __init__(self, name: str, chain: Chain, services: Services) -> None:
+    def __init__(self, name: str, chain: Chain, services: Services, guard: Guard | None = None) -> None:
         self.name = name
+        self.guard = guard or Guard(services.clock, services.counters)
         self.chain = chain
         self.services = services
         self.wanted = frozenset(kind for bound in chain.event for kind in bound.stage.wants)
@@ -35,18 +37,21 @@ class Pipeline:
         """
         if not again:
             exchange.last()
-        task = asyncio.current_task()
-        pending = 0 if task is None else task.cancelling()
-        for stage, call in self.chain.request:
-            if exchange.operation not in stage.operations or (again and stage.once):
-                continue
-            begun, before = perf_counter(), exchange.snapshot() if stage.once else None
-            reply = await self._guarded(exchange, stage, call, pending)
-            exchange.timings.append((stage.label, perf_counter() - begun))
-            if before is not None:
-                exchange.last(before)
-            if reply is not None:
-                return reply
+            exchange.skipped = self.guard.left_out()
+        with self.guard.timing() as limit:
+            for stage, call in self.chain.request:
+                if exchange.operation not in stage.operations or (again and stage.once):
+                    continue
+                if stage.label in exchange.skipped:
+                    continue
+                begun, before = perf_counter(), exchange.snapshot() if stage.once else None
+                limit.begin(stage.label)
+                reply = await self._guarded(exchange, stage, call, limit)
+                exchange.timings.append((stage.label, perf_counter() - begun))
+                if before is not None:
+                    exchange.last(before)
+                if reply is not None:
+                    return reply
         return None
 
     async def again(self, exchange: Exchange, told: Overflowed) -> bool:
@@ -62,7 +67,7 @@ class Pipeline:
         return exchange.conversation is not before
 
     async def _guarded(
-        self, exchange: Exchange, stage: Stage[Any], call: Callable[..., Any], pending: int
+        self, exchange: Exchange, stage: Stage[Any], call: Callable[..., Any], limit: Limit
     ) -> Reply | None:
         saved, edits = exchange.snapshot(), len(exchange.edits)
         exchange.stage = stage.label
@@ -73,16 +78,19 @@ class Pipeline:
             # What an optional stage could not read, or was not answered, costs its work and no more; a no is a no.
             if not stage.optional or isinstance(error, Refused):
                 raise
+            if isinstance(error, StageFailed):
+                self.guard.failed(stage, "request", error.reason)
             self._undo(exchange, stage, saved, error.reason if isinstance(error, StageFailed) else error.message)
         except asyncio.CancelledError as error:
-            task = asyncio.current_task()
-            if task is not None and task.cancelling() > pending:
+            # That of somebody else goes on; that of its own time, or of its own doing, is its own failure.
+            fault = limit.fault(stage.label)
+            if fault is None:
                 raise
-            # A cancellation of its own is its own failure.
-            self._failed(exchange, stage, saved, RuntimeError("cancelled itself"), error)
+            self._failed(exchange, stage, saved, fault, error)
         except Exception as error:
             self._failed(exchange, stage, saved, error, error)
         else:
+            self.guard.worked(stage, "request")
             return reply
         return None
 
@@ -94,10 +102,14 @@ class Pipeline:
         error: Exception,
         cause: BaseException,
     ) -> None:
+        told = error.reason if isinstance(error, StageFailed) else f"{type(error).__name__}: {error}"
         if not stage.optional:
             logger.opt(exception=error).error("stage '{}' failed on {}", stage.label, exchange.id)
+            if isinstance(error, StageFailed):
+                raise error from cause
             raise StageFailed(stage.label, type(error).__name__) from cause
-        self._undo(exchange, stage, saved, f"{type(error).__name__}: {error}")
+        self.guard.failed(stage, "request", type(error).__name__)
+        self._undo(exchange, stage, saved, told)
 
     def _undo(self, exchange: Exchange, stage: Stage[Any], saved: tuple[Any, ...], reason: str) -> None:
         exchange.restore(saved)
@@ -108,6 +120,8 @@ class Pipeline:
     def target(self, exchange: Exchange) -> Target:
         """Ask the stages where the conversation goes, the model table last."""
         for stage, call in self.chain.target:
+            if stage.label in exchange.skipped:
+                continue
             target = self._chosen(exchange, stage, call)
             if target is not None:
                 return target
@@ -122,9 +136,11 @@ class Pipeline:
             if stage.optional:
                 exchange.notes.append(f"stage '{stage.label}' chose no target: {type(error).__name__}")
                 self.services.counters.add(f"stage_undone.{stage.label}")
+                self.guard.failed(stage, "target", type(error).__name__)
                 return None
             logger.opt(exception=error).error("stage '{}' failed on {}", stage.label, exchange.id)
             raise StageFailed(stage.label, f"{type(error).__name__} in 'target'") from error
+        self.guard.worked(stage, "target")
         return target
 
     def listener(self, exchange: Exchange) -> "Listener":
@@ -134,10 +150,14 @@ class Pipeline:
     def done(self, exchange: Exchange) -> None:
         """Run the done hooks; one that fails is reported and keeps no other from running."""
         for stage, call in self.chain.done:
+            if stage.label in exchange.skipped:
+                continue
             exchange.stage = stage.label
             try:
                 call(exchange)
+                self.guard.worked(stage, "done")
             except Exception as error:
+                self.guard.failed(stage, "done", type(error).__name__)
                 self.services.counters.add(f"stage_failed.{stage.label}")
                 logger.opt(exception=error).error("stage '{}' failed after {}", stage.label, exchange.id)
 
@@ -164,7 +184,8 @@ class Listener:
     def __init__(self, pipeline: Pipeline, exchange: Exchange) -> None:
         self._pipeline = pipeline
         self._exchange = exchange
-        self._hooks: list[Bound] = list(pipeline.chain.event)
+        skipped = exchange.skipped
+        self._hooks: list[Bound] = [bound for bound in pipeline.chain.event if bound.stage.label not in skipped]
 
     def wants(self, kind: type[Event]) -> bool:
         """Whether any stage asked for this type of event."""
@@ -190,9 +211,12 @@ class Listener:
             if not stage.optional:
                 raise StageFailed(stage.label, f"{type(error).__name__} on an event") from error
             self._hooks.remove(bound)
+            self._pipeline.guard.failed(stage, "event", type(error).__name__)
             self._exchange.notes.append(f"stage '{stage.label}' left the stream: {type(error).__name__}: {error}")
             self._pipeline.services.counters.add(f"stage_undone.{stage.label}")
             return events
+        if events and isinstance(events[-1], Finished):
+            self._pipeline.guard.worked(stage, "event")
         return passed
 
 

@@ -50,7 +50,7 @@ def stage_class(name: str, place: str) -> type[AnyStage]:
     point = points[name]
     try:
         found = point.load()
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise ConfigError(
             f"{place}: stage '{name}' cannot be loaded from {point.value}: {type(error).__name__}: {error}"
         ) from error

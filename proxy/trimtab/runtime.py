@@ -18,6 +18,7 @@ from trimtab.dialects import DIALECTS
 from trimtab.economics import Economics
 from trimtab.epochs import Epochs
 from trimtab.errors import BadRequest, Cause, ConfigError, ProxyError
+from trimtab.guard import Guard
 from trimtab.lanes import Lanes
 from trimtab.memo import FactTable, MessageTable
 from trimtab.pipeline import Pipeline
@@ -42,6 +43,7 @@ class StageSet:
     def __init__(self, config: configuration.Config, services: Services) -> None:
         self.config = config
         self.services = services
+        self.guard = Guard(services.clock, services.counters, config.core)
         self.stages: dict[str, AnyStage] = {
             label: spec.cls(spec.options, label) for label, spec in config.stages.items()
         }
@@ -50,6 +52,7 @@ class StageSet:
                 name,
                 compile_chain([self.stages[label] for label in labels], f"[pipeline.{name}]"),
                 services,
+                self.guard,
             )
             for name, labels in config.pipelines.items()
         }

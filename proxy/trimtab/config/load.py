@@ -6,6 +6,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from trimtab.errors import ConfigError
+from trimtab.guard import unknown
 from trimtab.registry import hint
 
 from . import document
@@ -48,6 +49,8 @@ def load(path: Path | None = None, environ: Mapping[str, str] | None = None) -> 
     chains.read(set_outside, given)
     uses = {name: [chains.use(label) for label in labels] for name, labels in chains.pipelines.items()}
     check_guard(draft, uses, _server_keys(draft, tables, set_outside))
+    if core is not None and (idle := unknown(core.stage_timeouts, chains.stages)):
+        draft.notes.append(f"core.stage-timeouts has no effect on {', '.join(idle)}: no pipeline has such a stage")
     if draft.problems or serve is None or core is None or store is None or retry is None:
         raise ConfigError(*draft.problems)
     return Config(

@@ -72,6 +72,14 @@ class CoreOptions(Section, frozen=True, kw_only=True):
     """Megabytes of parsed messages."""
     memo_entries: Count = 200_000
     """Token counts, under 200 bytes each."""
+    stage_timeout: Seconds = 120.0
+    """Seconds that a stage may work on a request; 0 is no limit."""
+    stage_timeouts: Mapping[str, Seconds] = {}
+    """The same for single stages, by their labels."""
+    stage_failures: Annotated[int, msgspec.Meta(ge=0)] = 5
+    """Failures in a row after which an optional stage is left out for a while; 0 is never."""
+    stage_rest: Seconds = 60.0
+    """Seconds for which it is left out."""
     extras: bool = True
     """Whether replies say how full the context is, in members beside the upstream's own."""
 

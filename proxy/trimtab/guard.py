@@ -1,0 +1,167 @@
+"""Holds stages to their time, and leaves an optional one out for a while when it fails again and again.
+
+Only a stage that the request can go on without is ever left out: auth is none, so nothing fails open.
+"""
+
+import asyncio
+import math
+from collections.abc import Iterable, Mapping
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
+
+import msgspec
+from loguru import logger
+
+from trimtab.errors import StageFailed
+from trimtab.services import Clock, Counters
+
+if TYPE_CHECKING:
+    from trimtab.config import CoreOptions
+    from trimtab.hookspecs import Stage
+
+TIMEOUT = 120.0
+FAILURES = 5
+REST = 60.0
+
+
+class Row(msgspec.Struct):
+    """How a hook of a stage fares."""
+
+    failures: int = 0
+    """In a row."""
+    until: float = 0.0
+    """When it is tried again (monotonic), 0 while it is not left out."""
+    reason: str = ""
+
+
+class Guard:
+    """The faults of one set of stages."""
+
+    def __init__(self, clock: Clock, counters: Counters, core: "CoreOptions | None" = None) -> None:
+        self._clock = clock
+        self._counters = counters
+        self._timeout = TIMEOUT if core is None else core.stage_timeout
+        self._timeouts: Mapping[str, float] = {} if core is None else core.stage_timeouts
+        self._failures = FAILURES if core is None else core.stage_failures
+        self._rest = REST if core is None else core.stage_rest
+        self._rows: dict[tuple[str, str], Row] = {}
+
+    def seconds(self, label: str) -> float:
+        """How long a stage may work on a request; 0 is no limit."""
+        return self._timeouts.get(label, self._timeout)
+
+    def left_out(self) -> frozenset[str]:
+        """The stages that the next exchange goes without. One whose rest is over is tried by that exchange alone."""
+        if not self._rows:
+            return frozenset()
+        now, resting = self._clock.monotonic(), set()
+        for (label, _), row in self._rows.items():
+            if row.until > now:
+                resting.add(label)
+            elif row.until:
+                row.until = now + self._rest
+        return frozenset(resting)
+
+    def failed(self, stage: "Stage[Any]", hook: str, reason: str) -> None:
+        """Book a failure of an optional stage's hook."""
+        if not stage.optional or not self._failures:
+            return
+        row = self._rows.setdefault((stage.label, hook), Row())
+        row.failures += 1
+        row.reason = reason
+        if row.failures < self._failures:
+            return
+        row.until = self._clock.monotonic() + self._rest
+        self._counters.add(f"stage_bypassed.{stage.label}")
+        told = "stage '{}' failed {} times in a row in '{}' and is left out for {:g} s, then tried again: {}"
+        logger.error(told, stage.label, row.failures, hook, self._rest, reason)
+
+    def worked(self, stage: "Stage[Any]", hook: str) -> None:
+        """Book that a hook did its work."""
+        if self._rows and (row := self._rows.pop((stage.label, hook), None)) is not None and row.until:
+            logger.info("stage '{}' works again in '{}'", stage.label, hook)
+
+    def state(self) -> dict[str, dict[str, Any]]:
+        """The stages left out, for /health: since how many failures, and for how many seconds more."""
+        now = self._clock.monotonic()
+        return {
+            label: {"hook": hook, "failures": row.failures, "seconds": round(max(0.0, row.until - now), 1)}
+            for (label, hook), row in self._rows.items()
+            if row.until
+        }
+
+    def timing(self) -> "Limit":
+        """The time of the stages of one request; use it as a context manager around them."""
+        return Limit(self)
+
+
+class Limit:
+    """Cancels the task that runs a request's stages when one of them takes too long.
+
+    One timer for all of them, moved when it comes due too early: asyncio.timeout() would cost each stage of each
+    request 2 us.
+    """
+
+    def __init__(self, guard: Guard) -> None:
+        self._guard = guard
+        self._due = math.inf
+        self._seconds = 0.0
+        self._timer: asyncio.TimerHandle | None = None
+        self._over = False
+
+    def __enter__(self) -> Self:
+        self._loop = asyncio.get_running_loop()
+        self._task = asyncio.current_task()
+        self._pending = 0 if self._task is None else self._task.cancelling()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._forgive()
+
+    def begin(self, label: str) -> None:
+        """The next stage begins."""
+        self._forgive()
+        self._seconds = self._guard.seconds(label)
+        self._due = self._loop.time() + self._seconds if self._seconds else math.inf
+        if self._due < math.inf and (self._timer is None or self._timer.when() > self._due):
+            self._set()
+
+    def fault(self, label: str) -> Exception | None:
+        """What a cancellation that came out of a stage means; None where somebody else cancelled, which goes on."""
+        over = self._over
+        self._forgive()
+        if self._task is not None and self._task.cancelling() > self._pending:
+            return None
+        if over:
+            return StageFailed(label, f"it took longer than {self._seconds:g} s (core.stage-timeout)")
+        return RuntimeError("cancelled itself")
+
+    def _forgive(self) -> None:
+        """Take our own cancellation back, from a stage that ended all the same too."""
+        if self._over and self._task is not None:
+            self._over = False
+            self._task.uncancel()
+
+    def _set(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = self._loop.call_at(self._due, self._late)
+
+    def _late(self) -> None:
+        self._timer = None
+        if self._loop.time() < self._due:
+            if self._due < math.inf:
+                self._set()
+        elif self._task is not None:
+            self._over = True
+            self._task.cancel()
+
+
+def unknown(timeouts: Mapping[str, float], labels: Iterable[str]) -> list[str]:
+    """Labels of `core.stage-timeouts` that no pipeline has."""
+    known = set(labels)
+    return [label for label in timeouts if label not in known]
