@@ -26,6 +26,7 @@ from trimtab.api import (
     hookimpl,
     replace,
 )
+from trimtab_stages.auth_client import Client, by_digest, check
 from trimtab_stages.auth_key import own_key
 
 PROXIED = (
@@ -50,6 +51,8 @@ class AuthOptions(StageOptions, frozen=True, kw_only=True):
     """Whether a client's own upstream key is passed on."""
     client_keys: tuple[str, ...] = ()
     """Keys that clients must present to the proxy itself."""
+    clients: Mapping[str, Client] = {}
+    """Clients by name, each with its key and what it may do."""
     open: bool = False
     """Whether the server key is lent to everybody who can reach the proxy."""
     per_minute: int = 0
@@ -62,11 +65,13 @@ class AuthOptions(StageOptions, frozen=True, kw_only=True):
             raise ValueError("per-minute and max-streams must be 0 (no limit) or more")
         if not all(key.strip() for key in self.client_keys):
             raise ValueError("client-keys holds an empty key: delete it")
+        by_digest(self.clients)
 
     def __repr__(self) -> str:
         return (
             f"AuthOptions(server_key={'set' if self.server_key else 'none'}, "
             f"forward_client_key={self.forward_client_key}, client_keys={len(self.client_keys)}, "
+            f"clients={len(self.clients)}, "
             f"open={self.open}, per_minute={self.per_minute}, max_streams={self.max_streams})"
         )
 
@@ -83,14 +88,15 @@ class Auth(Stage[AuthOptions]):
     def __init__(self, options: AuthOptions, label: str | None = None) -> None:
         # Client keys stay here as hashes only: what is not kept cannot leak.
         server_key = (options.server_key or "").strip() or None
-        super().__init__(replace(options, client_keys=(), server_key=server_key), label)
-        self._hashes = tuple(_digest(key.strip()) for key in options.client_keys)
+        super().__init__(replace(options, client_keys=(), clients={}, server_key=server_key), label)
+        self._named = by_digest(options.clients)
+        self._hashes = (*(_digest(key.strip()) for key in options.client_keys), *self._named)
         self._lends = server_key is not None
         self._help = f"this proxy wants one of its client keys (auth.client-keys): {HOW}"
         self._rates: Rates | None = None
         self._workers = 1
         self._under_way: Counter[str] = Counter()
-        self._places: dict[int, str] = {}
+        self._places: dict[Exchange, str] = {}
 
     @hookimpl
     async def start(self, services: Services) -> None:
@@ -123,35 +129,47 @@ class Auth(Stage[AuthOptions]):
         keys = presented(incoming.headers)
         own = _upstream_key(incoming.headers) if self.options.forward_client_key else None
         found = self._member(keys, own) if self._hashes else self._guest(keys, own, incoming)
+        rule = self._rule(keys)
+        if rule is not None:
+            check(rule, exchange)
         if exchange.operation == "generate":
-            self._take_place(exchange, found.client)
-            await self._count(found.client)
+            limits = (None, None) if rule is None else (rule.max_streams, rule.per_minute)
+            self._take_place(exchange, found.client, _or(limits[0], self.options.max_streams))
+            await self._count(found.client, _or(limits[1], self.options.per_minute))
         exchange.put(found)
         return None
+
+    def _rule(self, keys: list[str]) -> Client | None:
+        """What the named client may do that shows one of these keys, which were found to be client keys before."""
+        if not self._named:
+            return None
+        return next((self._named[digest][1] for key in keys if (digest := _digest(key)) in self._named), None)
+
+    def _name(self, key: str) -> str:
+        named = self._named.get(_digest(key)) if self._named else None
+        return client_id(key) if named is None else named[0]
 
     @hookimpl
     def done(self, exchange: Exchange) -> None:
         """Free the place of a model request."""
-        client = self._places.pop(id(exchange), None)
+        client = self._places.pop(exchange, None)
         if client is not None:
             self._under_way[client] -= 1
             if not self._under_way[client]:
                 del self._under_way[client]
 
-    def _take_place(self, exchange: Exchange, client: str) -> None:
+    def _take_place(self, exchange: Exchange, client: str, limit: int) -> None:
         """Raise Refused (429) for a client that has as many requests under way as it may."""
-        limit = self.options.max_streams
-        if not limit or id(exchange) in self._places:
+        if not limit or exchange in self._places:
             return
         if self._under_way[client] >= max(1, limit // self._workers):
             text = f"{limit} requests of this client are under way (auth.max-streams): wait until one ends"
             raise Refused(text, cause=Cause.RATE_LIMIT, headers={"retry-after": "5"})
         self._under_way[client] += 1
-        self._places[id(exchange)] = client
+        self._places[exchange] = client
 
-    async def _count(self, client: str) -> None:
+    async def _count(self, client: str, limit: int) -> None:
         """Raise Refused (429), with the seconds to wait, for a client whose minute is full."""
-        limit = self.options.per_minute
         if limit and self._rates is not None and (wait := await self._rates.enter(client, limit)):
             text = f"rate limit: {limit} requests per minute; try again in {wait}s"
             raise Refused(text, cause=Cause.RATE_LIMIT, headers={"retry-after": str(wait)})
@@ -162,8 +180,8 @@ class Auth(Stage[AuthOptions]):
         if not known:
             raise _unauthorized(self._help)
         if own is not None and not self._known(own):
-            return Credentials(key=own, client=client_id(known[0]))
-        return Credentials(key=self.options.server_key, client=client_id(known[0]), lent=True)
+            return Credentials(key=own, client=self._name(known[0]), lendable=True)
+        return Credentials(key=self.options.server_key, client=self._name(known[0]), lent=True, lendable=True)
 
     def _known(self, key: str) -> bool:
         digest, found = _digest(key), False
@@ -177,12 +195,13 @@ class Auth(Stage[AuthOptions]):
         client = client_id(keys[0]) if keys else "anonymous" if own is None else client_id(own)
         if own is None and keys and self.options.forward_client_key:
             own = keys[0]
+        lendable = self._lends and (self.options.open or is_local(incoming))
         if own is not None:
-            return Credentials(key=own, client=client)
+            return Credentials(key=own, client=client, lendable=lendable)
         if not self._lends:
             return Credentials(key=None, client=client)
-        if self.options.open or is_local(incoming):
-            return Credentials(key=self.options.server_key, client=client, lent=True)
+        if lendable:
+            return Credentials(key=self.options.server_key, client=client, lent=True, lendable=True)
         raise _unauthorized(self._refusal())
 
     def _refusal(self) -> str:
@@ -191,6 +210,11 @@ class Auth(Stage[AuthOptions]):
             f"this proxy lends its key to programs on its own machine only{bring}, or have auth.client-keys set there; "
             "`auth.open = true` lends it to everybody"
         )
+
+
+def _or(own: int | None, general: int) -> int:
+    """The client's own limit where it has one."""
+    return general if own is None else own
 
 
 def presented(headers: Mapping[str, str]) -> list[str]:

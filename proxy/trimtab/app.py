@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from typing import Any
 from urllib.parse import urlsplit
 
 from starlette.applications import Starlette
@@ -15,6 +16,9 @@ from trimtab.dialects.responses_compact import COMPACTION
 from trimtab.pages import Docs, Health, ModelPage, Models, OpenApi, Page, Root, Stored, Unknown
 from trimtab.runtime import Runtime
 from trimtab.surfaces import Surface
+
+LOCAL = r"https?://(localhost|127\.0\.0\.1|\[::1\])(:[0-9]{1,5})?"
+"""Origins of this machine's own pages."""
 
 
 class Application(Starlette):
@@ -66,9 +70,16 @@ def make_app(runtime: Runtime) -> Starlette:
 
 def _middleware(runtime: Runtime) -> list[Middleware]:
     """Nothing, unless pages of other origins may call; such a page brings its own key, never a cookie."""
-    if not runtime.config.serve.cors:
+    serve = runtime.config.serve
+    if not serve.cors:
         return []
-    return [Middleware(CORSMiddleware, allow_origins=["*"], allow_methods=["GET", "POST"], allow_headers=["*"])]
+    options: dict[str, Any] = {
+        "allow_origins": list(serve.origins),
+        "allow_origin_regex": LOCAL,
+        "allow_methods": ["GET", "POST"],
+        "allow_headers": ["*"],
+    }
+    return [Middleware(CORSMiddleware, **options)]
 
 
 def routes(runtime: Runtime) -> list[BaseRoute]:

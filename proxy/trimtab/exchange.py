@@ -119,6 +119,8 @@ class Exchange:
         self.outcome = Outcome(streamed=conversation.stream)
         self.compaction = False
         """Whether this is the client's own request to summarise; such a request is never edited."""
+        self.vendor = ""
+        """The host of its first target, which its key belongs to; set by the core when a key is first asked for."""
         self.skipped: frozenset[str] = frozenset()
         """Labels of the stages that are left out of it, since they failed again and again."""
         self.stage = ""

@@ -25,6 +25,9 @@ class Credentials(Fact, frozen=True):
     lent: bool = False
     """Whether the key is the server's own: only then may an upstream's own key stand in its place."""
 
+    lendable: bool = False
+    """Whether the server's keys may be lent to this client: for upstreams that its own key is not sent to."""
+
     def __repr__(self) -> str:
         return f"Credentials(client={self.client!r}, key={'set' if self.key else 'none'})"
 

@@ -10,6 +10,7 @@ from trimtab.errors import ProxyError
 from trimtab.exchange import Exchange
 from trimtab.facts import TokenCount
 from trimtab.models import ModelTable, Target
+from trimtab.outgoing import has_key
 from trimtab.pipeline import Pipeline
 
 
@@ -23,8 +24,12 @@ def candidates(exchange: Exchange, target: Target, models: ModelTable) -> list[T
         blind = seen and not (other.upstream.images and (other.model.images or not target.model.images))
         window = other.model.window
         small = count is not None and window is not None and count.total > window
-        if not blind and not small:
+        if blind or small:
+            continue
+        if has_key(exchange, other.upstream):
             found.append(other)
+        else:
+            exchange.notes.append(f"{other.upstream.name} cannot take over: it has no key of its own")
     return found
 
 

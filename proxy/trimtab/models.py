@@ -63,6 +63,8 @@ class Upstream(Entry, frozen=True, kw_only=True):
     auth: Literal["bearer", "x-api-key", "none"] = "bearer"
     key: str | None = None
     """The server's own key for this upstream; `auth.server-key` where it is None."""
+    forwarding: bool | None = None
+    """Whether a client's own key is sent to it; None is yes for rows of your own, no for shipped ones."""
     images: bool = True
     """Whether models behind it can see images."""
     image_upstream: str | None = None
@@ -120,6 +122,11 @@ class Upstream(Entry, frozen=True, kw_only=True):
             return self.max_parallel or None
         name = host(self.base_url)
         return ZAI_PARALLEL if name in ZAI_HOSTS or name.endswith(tuple(f".{one}" for one in ZAI_HOSTS)) else None
+
+    @property
+    def takes_client_keys(self) -> bool:
+        """Whether the operator has a client's own key sent to it."""
+        return not self.shipped if self.forwarding is None else self.forwarding
 
     def __repr__(self) -> str:
         """Without key and headers, which may hold one."""

@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING
 
 from trimtab import headers
 from trimtab.dialects.problems import cause_of
-from trimtab.endpoints import endpoint
-from trimtab.errors import Cause, UpstreamError
+from trimtab.endpoints import endpoint, host
+from trimtab.errors import Cause, Refused, UpstreamError
 from trimtab.exchange import Exchange, Operation
 from trimtab.facts import Credentials
 from trimtab.models import Target, Upstream
@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 
 _ERROR_BODY = 4 * 1024 * 1024
 """Bytes of a refusal that are read at most."""
+
+SHORTEST_KEY = 8
+"""Characters from which a header's value is taken for a key; a shorter one may be any word."""
 
 _CAUSES: Mapping[int, Cause] = {
     400: Cause.MALFORMED,
@@ -77,18 +80,44 @@ def compose(
         body=body,
         connect_timeout=upstream.connect_timeout,
         name=upstream.name,
+        private=frozenset(name.lower() for name in upstream.headers),
     )
 
 
 def keys(exchange: Exchange, upstream: Upstream) -> tuple[str | None, ...]:
-    """The keys for an upstream, at least one: what auth decided; without auth the client's own, or the upstream's."""
-    credentials = exchange.get(Credentials)
-    if credentials is None:
-        own = client_key(exchange.incoming.headers)
-        return (own,) if own else pool(upstream) or (None,)
+    """The keys for an upstream, at least one: what auth decided; without auth the client's own, or the upstream's.
+
+    A key belongs to one vendor: it goes to the host that the request is for first, and to no other by way of a fallback
+    or of `ask`; that needs keys of its own. Raises Refused (403) when none may be sent.
+    """
+    credentials, own = exchange.get(Credentials) or _without_auth(exchange), pool(upstream)
+    if not exchange.vendor:
+        exchange.vendor = host(exchange.target.upstream.base_url)
+    theirs = host(upstream.base_url) == exchange.vendor
     if credentials.lent:
-        return pool(upstream) or (credentials.key,)
-    return (credentials.key,)
+        if own or theirs or credentials.key is None:
+            return own or (credentials.key,)
+    elif credentials.key is None or (theirs and upstream.takes_client_keys):
+        return (credentials.key,)
+    elif credentials.lendable and own:
+        return own
+    if upstream.auth == "none":
+        return (None,)
+    told = f"the key of this request is not sent to upstream '{upstream.name}': give that one a `key` of its own"
+    raise Refused(f"{told}, or set `forwarding = true`" if theirs else told)
+
+
+def has_key(exchange: Exchange, upstream: Upstream) -> bool:
+    """Whether there is a key that may be sent to an upstream, or the request has none for any; else it is no fallback."""
+    try:
+        return bool(keys(exchange, upstream))
+    except Refused:
+        return False
+
+
+def _without_auth(exchange: Exchange) -> Credentials:
+    own = client_key(exchange.incoming.headers)
+    return Credentials(key=own, lent=own is None, lendable=True)
 
 
 def pool(upstream: Upstream) -> tuple[str, ...]:
@@ -118,6 +147,16 @@ def _cause(status: int, body: bytes) -> Cause:
     return named
 
 
+def without_keys(body: bytes, call: Call) -> bytes:
+    """An upstream's words without the keys that it was sent; some quote the one they refuse."""
+    for name, value in call.headers.items():
+        if name in ("authorization", "x-api-key") or name in call.private:
+            for part in (value, value.partition(" ")[2]):
+                if len(part) >= SHORTEST_KEY:
+                    body = body.replace(part.encode(), b"***")
+    return body
+
+
 async def refusal(call: Call, response: Response) -> UpstreamError:
     """The error for an answer with a status of 300 or more, its body kept."""
     status = response.status
@@ -126,6 +165,7 @@ async def refusal(call: Call, response: Response) -> UpstreamError:
     except UpstreamError:
         # The status says enough, and more than that its explanation broke off.
         body = b""
+    body = without_keys(body, call)
     return UpstreamError(
         f"upstream '{call.name}' answered {status}",
         cause=_cause(status, body),

@@ -307,7 +307,7 @@ class Runtime:
 
 def _held(old: configuration.Config, new: configuration.Config) -> list[str]:
     """What of a new configuration takes effect only at the next start."""
-    kept = [f"serve.{name}" for name in ("host", "port", "cors", "grace", "max_header_kb", "head_timeout")]
+    kept = [f"serve.{name}" for name in ("host", "port", "cors", "origins", "grace", "max_header_kb", "head_timeout")]
     kept += [f"core.{name}" for name in ("memo_mb", "memo_entries")]
     kept += [f"store.{name}" for name in ("path", "compress", "log", "url")]
     changed = []

@@ -146,6 +146,8 @@ async def _serve(
     server: str,
 ) -> None:
     log_to_stderr(debug=config.serve.debug)
+    # Whatever is written from here on, by libraries too, is for this user alone.
+    os.umask(0o077)
     store = store_of(config)
     runtime = Runtime(config, store=store, load=load)
     stop = asyncio.Event()

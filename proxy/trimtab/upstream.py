@@ -31,6 +31,8 @@ class Call(msgspec.Struct, frozen=True, kw_only=True):
     method: str = "POST"
     name: str = ""
     """The upstream's name, for messages."""
+    private: frozenset[str] = frozenset()
+    """Names of the headers that its row adds, which may hold keys."""
 
     def __repr__(self) -> str:
         return f"Call({self.method} {self.name})"

@@ -104,12 +104,23 @@ async def test_pages_of_other_origins_may_call_only_when_told() -> None:
     async with running(NOWHERE, Says) as proxy:
         assert await ask(proxy, "POST") == {}
         assert await ask(proxy, "OPTIONS", **wish) == {}
-    async with running(NOWHERE, Says, serve=ServeOptions(cors=True)) as proxy:
-        assert await ask(proxy, "POST") == {"access-control-allow-origin": "*"}
-        allowed = await ask(proxy, "OPTIONS", **wish)
-        assert allowed["access-control-allow-origin"] == "*"
-        assert "POST" in allowed["access-control-allow-methods"]
-        assert "access-control-allow-credentials" not in allowed
+    serve = ServeOptions(cors=True, origins=("https://app.example",))
+    async with running(NOWHERE, Says, serve=serve) as proxy:
+        for origin in ("https://app.example", "http://localhost:3000", "https://127.0.0.1", "http://[::1]:8"):
+            told = await ask(proxy, "POST", origin=origin)
+            assert told["access-control-allow-origin"] == origin
+            allowed = await ask(proxy, "OPTIONS", origin=origin, **wish)
+            assert allowed["access-control-allow-origin"] == origin
+            assert "POST" in allowed["access-control-allow-methods"]
+            assert "access-control-allow-credentials" not in allowed
+        for origin in (
+            "https://evil.example",
+            "http://localhost.evil.example",
+            "http://localhost:1@evil.example",
+            "null",
+        ):
+            assert "access-control-allow-origin" not in await ask(proxy, "POST", origin=origin)
+            assert "access-control-allow-origin" not in await ask(proxy, "OPTIONS", origin=origin, **wish)
 
 
 async def test_two_requests_at_once_do_not_meet() -> None:

@@ -33,7 +33,8 @@ def test_third_parties_define_their_own() -> None:
 
 
 def test_a_key_is_not_lent_unless_somebody_says_so() -> None:
-    assert msgspec.structs.asdict(Credentials(key="k")) == {"key": "k", "client": "anonymous", "lent": False}
+    made = msgspec.structs.asdict(Credentials(key="k"))
+    assert made == {"key": "k", "client": "anonymous", "lent": False, "lendable": False}
 
 
 def test_a_calibrated_count_stands_beside_the_plain_one() -> None:

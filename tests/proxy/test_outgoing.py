@@ -6,11 +6,11 @@ import msgspec
 import pytest
 
 from trimtab.config import Config, CoreOptions, ServeOptions, StoreOptions
-from trimtab.errors import Cause, UpstreamError
+from trimtab.errors import Cause, Refused, UpstreamError
 from trimtab.exchange import Exchange, Incoming
 from trimtab.facts import Credentials
 from trimtab.models import Model, Target, Upstream
-from trimtab.outgoing import call_for, client_key, client_name, compose, keys, refusal
+from trimtab.outgoing import call_for, client_key, client_name, compose, has_key, keys, refusal
 from trimtab.runtime import Runtime
 from trimtab.store import MemoryStore
 from trimtab.testing import StageBench, StillClock, table
@@ -34,6 +34,7 @@ def runtime(*, request_id: bool = True) -> Runtime:
 def exchange(query: str = "", dialect: str = "chat", **headers: str) -> Exchange:
     case = StageBench().exchange(BODY, dialect=dialect, headers=headers)
     case.incoming = Incoming("POST", case.incoming.path, query, case.incoming.headers)
+    case._resolve = lambda exchange: target()
     return case
 
 
@@ -153,6 +154,65 @@ def test_requests_are_counted_to_a_key_or_an_address() -> None:
     assert client_name(case) == "abc"
 
 
+OTHER = Upstream(name="other", dialect="chat", base_url="https://other.test")
+OTHER_KEYED = Upstream(name="other", dialect="chat", base_url="https://other.test", key="other's")
+SHIPPED = Upstream(name="up", dialect="chat", base_url="https://up.test", shipped=True)
+NO_KEYS = Upstream(name="up", dialect="chat", base_url="https://up.test", forwarding=False, key="upstream's")
+OPEN = Upstream(name="other", dialect="chat", base_url="https://other.test", auth="none")
+OWN, LENT = Credentials(key="sk-own"), Credentials(key="server's", lent=True)
+RICH = Credentials(key="sk-own", lendable=True)
+
+
+@pytest.mark.parametrize(
+    ("credentials", "upstream", "found"),
+    [
+        # To the vendor that the request is for, and to no other by a fallback or by `ask`.
+        (OWN, BARE, "sk-own"),
+        (OWN, OTHER, None),
+        (LENT, OTHER, None),
+        (OWN, OTHER_KEYED, None),
+        (LENT, OTHER_KEYED, "other's"),
+        (RICH, OTHER_KEYED, "other's"),
+        # Only where the operator has it sent.
+        (OWN, SHIPPED, None),
+        (OWN, msgspec.structs.replace(SHIPPED, forwarding=True), "sk-own"),
+        (OWN, NO_KEYS, None),
+        (RICH, NO_KEYS, "upstream's"),
+    ],
+)
+def test_a_key_goes_to_its_own_vendor_only(credentials: Credentials, upstream: Upstream, found: str | None) -> None:
+    case = exchange()
+    case.put(credentials)
+    if found is None:
+        with pytest.raises(Refused, match=f"is not sent to upstream '{upstream.name}'") as caught:
+            keys(case, upstream)
+        assert caught.value.cause is Cause.PERMISSION
+        assert str(credentials.key) not in caught.value.message
+    else:
+        assert keys(case, upstream) == (found,)
+    assert has_key(case, upstream) is (found is not None)
+
+
+def test_the_vendor_is_the_one_that_was_meant_first() -> None:
+    case = exchange()
+    case.put(OWN)
+    assert keys(case, BARE) == ("sk-own",)
+    case.aim(Target(OTHER, Model(name="small")))
+    assert not has_key(case, OTHER)
+
+
+def test_an_upstream_that_asks_for_no_key_is_sent_none() -> None:
+    case = exchange()
+    case.put(OWN)
+    assert keys(case, OPEN) == (None,)
+    assert has_key(case, OPEN)
+    case.put(Credentials(key=None))
+    assert has_key(case, OTHER)
+    without_auth = exchange(**{"x-api-key": "own"})
+    with pytest.raises(Refused):
+        keys(without_auth, OTHER)
+
+
 class Answer:
     """An upstream's refusal."""
 
@@ -219,3 +279,13 @@ async def test_what_the_body_names_says_more_than_the_status(status: int, body: 
 async def test_a_refusal_whose_body_breaks_off_is_still_that_refusal() -> None:
     error = await refused(401, UpstreamError("upstream 'up' broke off its answer"))
     assert (error.status, error.body, error.cause) == (401, b"", Cause.AUTHENTICATION)
+
+
+@pytest.mark.anyio
+async def test_a_key_that_an_upstream_quotes_goes_no_further() -> None:
+    up = target(headers={"X-Extra": "planted-extra", "x-short": "in"})
+    case = exchange(authorization="Bearer planted-key")
+    call = call_for(runtime(), case, up)
+    body = b'{"error":{"type":"x","message":"Bearer planted-key, planted-key, planted-extra in vain"}}'
+    error = await refusal(call, Answer(401, body))  # type: ignore[arg-type]
+    assert error.body == b'{"error":{"type":"x","message":"***, ***, *** in vain"}}'

@@ -107,6 +107,8 @@ class Draft:
         return made
 
     def _value(self, path: Path, value: Any, kind: Any) -> Any:
+        if get_origin(kind) is Mapping and _is_struct(get_args(kind)[1]) and isinstance(value, dict):
+            return self._tables(path, value, get_args(kind)[1])
         nested = next((part for part in (kind, *get_args(kind)) if _is_struct(part)), None)
         if nested is not None and isinstance(value, dict):
             return self.convert(path, nested)
@@ -115,6 +117,14 @@ class Draft:
         except msgspec.ValidationError as error:
             self.wrong(path, _reason(error, value, kind))
             return None
+
+    def _tables(self, path: Path, tables: dict[str, Any], kind: Any) -> dict[str, Any] | None:
+        """Tables by name, each a struct."""
+        for name, table in tables.items():
+            if not isinstance(table, dict):
+                self.wrong((*path, name), "must be a table")
+        made = {name: self.convert((*path, name), kind) for name, table in tables.items() if isinstance(table, dict)}
+        return None if None in made.values() or len(made) < len(tables) else made
 
     def _signed(self, path: Path, value: Any, source: str) -> None:
         self.sources[path] = source

@@ -47,7 +47,9 @@ class ServeOptions(Section, frozen=True, kw_only=True):
     request_id: bool = True
     """Whether `x-request-id` is taken from the client, returned and logged."""
     cors: bool = False
-    """Whether pages of other origins may call."""
+    """Whether pages of other origins may call: those of this machine, and `origins`."""
+    origins: tuple[str, ...] = ()
+    """Further origins, as `https://app.example`."""
     debug: bool = False
     first_ping: Seconds = 45.0
     """Seconds of silence before the first sign of life in a stream."""

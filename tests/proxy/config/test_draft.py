@@ -1,9 +1,11 @@
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
 import pytest
 
 from trimtab.config.draft import Draft, header
+from trimtab.config.sections import Section
 
 
 class Inner(msgspec.Struct, frozen=True, rename="kebab"):
@@ -56,3 +58,37 @@ def test_a_missing_option_is_named() -> None:
 )
 def test_headers_are_toml(path: tuple[str, ...], text: str) -> None:
     assert header(path) == text
+
+
+class Named(Section, frozen=True, kw_only=True):
+    """A table by name."""
+
+    size: int = 1
+
+
+class Tables(Section, frozen=True, kw_only=True):
+    """A table of tables."""
+
+    rows: Mapping[str, Named] = {}  # msgspec copies it
+
+
+def test_tables_by_name() -> None:
+    draft = Draft("pipelines.toml")
+    draft.lay(("outer",), {"rows": {"a": {"size": 2}, "b": {}}}, draft.name)
+    assert draft.convert(("outer",), Tables) == Tables(rows={"a": Named(size=2), "b": Named()})
+    assert draft.problems == []
+
+
+@pytest.mark.parametrize(
+    ("rows", "problem"),
+    [
+        ({"a": 5}, "pipelines.toml: [outer.rows] option 'a': must be a table"),
+        ({"a": {"size": "x"}}, "pipelines.toml: [outer.rows.a] option 'size': expected int, got str"),
+        ({"a": {"siez": 1}}, "pipelines.toml: [outer.rows.a] unknown option 'siez', did you mean 'size'?"),
+    ],
+)
+def test_tables_by_name_that_cannot_work(rows: Any, problem: str) -> None:
+    draft = Draft("pipelines.toml")
+    draft.lay(("outer",), {"rows": rows}, draft.name)
+    assert draft.convert(("outer",), Tables) is None
+    assert problem in draft.problems
