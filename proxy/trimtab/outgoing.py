@@ -108,7 +108,7 @@ def keys(exchange: Exchange, upstream: Upstream) -> tuple[str | None, ...]:
 
 
 def has_key(exchange: Exchange, upstream: Upstream) -> bool:
-    """Whether there is a key that may be sent to an upstream, or the request has none for any; else it is no fallback."""
+    """Whether there is a key that may be sent to an upstream, or the request has none; else it is no fallback."""
     try:
         return bool(keys(exchange, upstream))
     except Refused:

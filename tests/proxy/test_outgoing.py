@@ -198,6 +198,7 @@ def test_the_vendor_is_the_one_that_was_meant_first() -> None:
     case.put(OWN)
     assert keys(case, BARE) == ("sk-own",)
     case.aim(Target(OTHER, Model(name="small")))
+    case.put(OWN)
     assert not has_key(case, OTHER)
 
 
