@@ -41,6 +41,9 @@ stages = ["auth", "env-dedup", "token-count", "risk-assess", "route", "scale", "
 port = 0
 debug = true
 
+[retry]
+breaker = 0
+
 [upstream.zai-messages]
 key = "{ROW}"
 headers = {{ x-row = "{ROW_HEADER}" }}
