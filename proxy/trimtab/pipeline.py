@@ -56,12 +56,15 @@ class Pipeline:
 
     async def again(self, exchange: Exchange, told: Overflowed) -> bool:
         """Have stages shorten what the upstream found too long; whether they did. What they refuse counts as no."""
-        before, task = exchange.conversation, asyncio.current_task()
+        before = exchange.conversation
         exchange.put(told)
-        for stage, call in self.chain.request:
-            if stage.again and exchange.operation in stage.operations:
+        with self.guard.timing() as limit:
+            for stage, call in self.chain.request:
+                if not stage.again or exchange.operation not in stage.operations or stage.label in exchange.skipped:
+                    continue
                 try:
-                    await self._guarded(exchange, stage, call, 0 if task is None else task.cancelling())
+                    limit.begin(stage.label)
+                    await self._guarded(exchange, stage, call, limit)
                 except ProxyError:
                     return False
         return exchange.conversation is not before
