@@ -1,6 +1,6 @@
 """What do the edits of env-dedup cost or save on recorded sessions, with the provider's prefix cache in the price?
 
-python -m benchmarks.economy [FOLDER] [--strict]
+python -m benchmarks.economy [FOLDER] [--strict] [--strategy NAME] [--whole-block] [--max-age MINUTES] [--all]
 """
 
 import argparse
@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import msgspec
+from loguru import logger
 
 from trimtab.api import Block, Image, Text, Thinking, ToolResult, ToolUse, tokenizer
 from trimtab.testing import StageBench
@@ -39,6 +40,18 @@ BARS = {
     "12-cline-assembled-1": (0.939, 0.935, 0.940),
 }
 """Cost at each of READS, and with marks, to be reached; no other session may cost more than without the stage."""
+
+
+DEFAULTS = msgspec.to_builtins(EnvDedupOptions())
+EVERY = (
+    EnvDedupOptions(),
+    EnvDedupOptions(strategy="delta"),
+    EnvDedupOptions(strategy="selective_removal"),
+    EnvDedupOptions(strategy="merge"),
+    EnvDedupOptions(strategy="keep_most_relevant"),
+    EnvDedupOptions(whole_block=True),
+    EnvDedupOptions(max_age=10),
+)
 
 
 class Piece(NamedTuple):
@@ -80,18 +93,37 @@ def main() -> int:
     """Measure and print."""
     parser = argparse.ArgumentParser("python -m benchmarks.economy", description=(__doc__ or "").splitlines()[0])
     parser.add_argument("folder", nargs="?", type=Path, default=SESSIONS, help="the recorded sessions (*.json.gz)")
+    parser.add_argument("--strategy", default="keep_latest", help="of env-dedup")
+    parser.add_argument("--whole-block", action="store_true", help="of env-dedup")
+    parser.add_argument("--max-age", type=int, default=0, metavar="MINUTES", help="of env-dedup")
+    parser.add_argument("--all", action="store_true", help="every strategy, one table each")
     parser.add_argument("--strict", action="store_true", help="exit 1 where a session costs more than the bars allow")
     arguments = parser.parse_args()
     files = sorted(arguments.folder.glob("*.json.gz"))
     if not files:
         parser.error(f"no *.json.gz in {arguments.folder}")
+    chosen = EnvDedupOptions(strategy=arguments.strategy, whole_block=arguments.whole_block, max_age=arguments.max_age)
+    logger.remove()
+    results = []
+    for options in EVERY if arguments.all else (chosen,):
+        results += table(files, options)
+    return int(arguments.strict and not all(result.kept for result in results))
+
+
+def table(files: Sequence[Path], options: EnvDedupOptions) -> list[Result]:
+    """Measure and print one table."""
+    told = {name: value for name, value in msgspec.to_builtins(options).items() if value != DEFAULTS[name]}
+    print(", ".join(f"{name} {value}" for name, value in told.items()) or "the defaults")
     print(f"{'session':24}{'turns':>6}{'edited':>8}{'saved %':>9}{'r=0.1':>8}{'r=0.2':>8}{'marks':>8}  at most")
     results = []
     for file in files:
         session = json.loads(gzip.decompress(file.read_bytes()))
-        results.append(asyncio.run(measure(file.name.removesuffix(".json.gz"), session)))
+        results.append(asyncio.run(measure(file.name.removesuffix(".json.gz"), session, options)))
         print(row(results[-1]))
-    return int(arguments.strict and not all(result.kept for result in results))
+    costs = [cost for result in results if result.edited for cost in (result.costs[0], result.costs[-1])]
+    if costs:
+        print(f"sessions with blocks, r=0.1 and marks: {min(costs):.3f}-{max(costs):.3f}\n")
+    return results
 
 
 def row(result: Result) -> str:
@@ -102,14 +134,14 @@ def row(result: Result) -> str:
     return line if result.kept else f"{line}  MISSED"
 
 
-async def measure(name: str, session: dict[str, Any]) -> Result:
+async def measure(name: str, session: dict[str, Any], options: EnvDedupOptions) -> Result:
     """One session, without the stage and with it; requests that leave as they came cost the same."""
     hidden = session["unrecorded_prefix_tokens"]
-    plain = [turn async for turn in _play(session, with_marks=False)]
+    plain = [turn async for turn in _play(session, options, with_marks=False)]
     edited = sum(before != after for before, after in plain)
     if not edited:
         return Result(name, len(plain), 0, 0.0, (1.0,) * (len(READS) + 1))
-    marked = [turn async for turn in _play(as_messages(session), with_marks=True)]
+    marked = [turn async for turn in _play(as_messages(session), options, with_marks=True)]
     sums = [
         Sums(
             sum(sum(piece.tokens for piece in turn[side]) + hidden for turn in plain),
@@ -123,11 +155,13 @@ async def measure(name: str, session: dict[str, Any]) -> Result:
     return Result(name, len(plain), edited, 1 - sums[1].tokens / sums[0].tokens, sums[1].over(sums[0]))
 
 
-async def _play(session: dict[str, Any], *, with_marks: bool) -> AsyncIterator[tuple[list[Piece], list[Piece]]]:
+async def _play(
+    session: dict[str, Any], options: EnvDedupOptions, *, with_marks: bool
+) -> AsyncIterator[tuple[list[Piece], list[Piece]]]:
     """The pieces of each request, as the client sends it and as it leaves."""
     dialect = "messages" if session["dialect"] == "anthropic" else "chat"
     head = [piece(str(session.get("system") or ""), 0), piece(json.dumps(session.get("tools") or []), 0)]
-    async with StageBench(EnvDeduplication(EnvDedupOptions())) as bench:
+    async with StageBench(EnvDeduplication(options)) as bench:
         for messages in requests(session["messages"]):
             given = with_last_marked(messages) if with_marks else messages
             exchange = bench.exchange({"model": "small", "max_tokens": 1, "messages": given}, dialect=dialect)

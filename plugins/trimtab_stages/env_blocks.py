@@ -9,7 +9,7 @@ from typing import Literal, NamedTuple
 
 Rule = Literal["state", "history", "kept"]
 """What may happen to a section: `state` goes when a later block says it anew; `history` goes only where it repeats what
-was last said (the mode: a switch is something the model must remember); `kept` never goes."""
+was last said (the mode, the list of files: a change is something the model must remember); `kept` never goes."""
 
 
 class Tags(NamedTuple):
@@ -44,6 +44,10 @@ class Block(NamedTuple):
     foot: str
 
 
+UNCHANGED = "A section that is missing here, or in a later block, is unchanged since it was last shown."
+"""What `delta` says, once, in the first block that it shortens."""
+FENCED = ("environment", "environment_details")
+"""What a code fence says of itself that is an environment block."""
 ENVIRONMENT = Tags("<environment_details>", "</environment_details>")
 
 _STATES = (
@@ -59,6 +63,8 @@ _STATES = (
 _HOSTED = (" Visible Files", " Open Tabs")
 """Their headers begin with the name of the editor."""
 _MODE = "Current Mode"
+_LISTS = ("Current Workspace Directory", "Current Working Directory")
+"""The list of files comes once; a client that lists them again and again mostly says the same."""
 _TERMINALS = ("Actively Running Terminals", "Inactive Terminals")
 _BEHIND_TERMINALS = (
     "Current Time",
@@ -91,7 +97,24 @@ def find(text: str, tags: Sequence[Tags]) -> Block | None:
             start = _opening(text, pair, end)
             if start >= 0 and _opens_paragraph(text, start) and not _fenced(text, start):
                 return _block(text, start, end, pair)
+    start, fence = _environment_fence(text, end)
+    if fence is not None and _opens_paragraph(text, start) and not _fenced(text, start):
+        return _block(text, start, end, fence)
     return None
+
+
+def _environment_fence(text: str, end: int) -> tuple[int, Tags | None]:
+    """Where the fence opens that ends here, if it says that it holds an environment; nothing in it looks like one."""
+    line = text.rfind("\n", 0, end) + 1
+    close = text[line:end]
+    if close[:3] not in ("```", "~~~") or close != close[0] * len(close):
+        return -1, None
+    opened = text.rfind(f"\n{close[:3]}", 0, max(0, line - 1)) + 1
+    title = text[opened : text.find("\n", opened) + 1]
+    mark = title[: len(title) - len(title.lstrip(close[0]))]
+    if mark == close and title[len(mark) :].strip() in FENCED and opened < line:
+        return opened, Tags(title.rstrip(), close)
+    return -1, None
 
 
 def _opening(text: str, tags: Tags, end: int) -> int:
@@ -178,17 +201,17 @@ def _headers(inner: str) -> Iterator[int]:
 
 
 def _unnamed(text: str, tags: Tags) -> Section:
-    return Section(text, tags.open, "state") if tags.whole and text.strip() else Section(text)
+    return Section(text, tags.open, "state") if tags.whole and text.strip() not in ("", UNCHANGED) else Section(text)
 
 
 def _class(title: str, *, terminal: bool) -> tuple[str, Rule]:
     """The key and the rule of a section by its header; `terminal` says that one with output stands before it."""
     plain = title.partition(" (")[0]
-    key = plain if plain in _STATES or plain == _MODE else ""
+    key = plain if plain in (*_STATES, *_LISTS, _MODE) else ""
     key = key or next((name for name in _HOSTED if f" {title}".endswith(name)), "")
     if not key or (terminal and key not in _BEHIND_TERMINALS):
         return key, "kept"
-    return key, "history" if key == _MODE else "state"
+    return key, "history" if key == _MODE or key in _LISTS else "state"
 
 
 def _lines(inner: str) -> Iterator[Section]:

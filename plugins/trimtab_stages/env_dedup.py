@@ -5,45 +5,68 @@ What may go is the business of `env_policy`, how blocks are read of `env_blocks`
 the stage walks over a request. It is a pure function of the messages: what it keeps between requests hangs on them.
 """
 
-from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from collections.abc import Sequence
 
 from loguru import logger
 
-from trimtab.api import Exchange, Fact, Message, Reply, Services, Stage, StageOptions, hookimpl
-from trimtab_stages import env_places
-from trimtab_stages.env_blocks import ENVIRONMENT, Tags
-from trimtab_stages.env_places import Place
-from trimtab_stages.env_policy import START, Arrival, State, Step, step
+from trimtab.api import (
+    Epoch,
+    Exchange,
+    Fact,
+    Message,
+    Owner,
+    Reply,
+    Services,
+    Stage,
+    StageOptions,
+    TokenCount,
+    fingerprint,
+    hookimpl,
+)
+from trimtab_stages import env_fold, env_places, env_strategies
+from trimtab_stages.env_blocks import ENVIRONMENT
+from trimtab_stages.env_policy import ALIKE
+from trimtab_stages.env_strategies import PER_MINUTE
 from trimtab_stages.env_tags import tags_of
+from trimtab_stages.env_turns import Going, answers_of, appended, going, note_of, read
 
-STRATEGIES = ("keep_latest",)
-LATER = ("keep_most_relevant", "merge", "merge_strategy", "selective_removal", "exact_match", "delta")
-"""Names that the strategies to come have elsewhere."""
+STEP = 20
+"""Answers from one epoch of `merge` and of `max-age` to the next; one request in ten may be one (design.md, promise 2).
+Counted in answers, not in bytes: what leaves has as many, so a second pass finds the same frontier."""
 
 
 class EnvDedupOptions(StageOptions, frozen=True, kw_only=True):
     """The table `[stage.env-dedup]`."""
 
-    strategy: str = "keep_latest"
+    strategy: str = env_strategies.DEFAULT
     """What goes."""
+    whole_block: bool = False
+    """Whether all of a block goes when the next one arrives, its events too."""
+    similarity: float = ALIKE
+    """The share of lines in which two sections must agree, for `selective_removal`."""
     patterns: tuple[str, ...] = ()
     """Further pairs of tags around blocks: `<open>|</open>`, or `<open>.*?</open>`."""
     max_age: int = 0
-    """Not built; anything but 0 is noted at start."""
+    """Minutes after which superseded copies go, as answers of the session; 0 is never."""
     log: bool = False
     """A log line for every request whose blocks changed."""
     stats: bool = True
     """Whether what went is counted."""
 
     def __post_init__(self) -> None:
-        if self.strategy not in STRATEGIES:
-            known = "is not built yet" if self.strategy in LATER else "does not exist"
-            raise ValueError(f"strategy '{self.strategy}' {known}: there is {', '.join(STRATEGIES)}")
+        env_strategies.named(self.strategy, whole=self.whole_block)
         if self.max_age < 0:
-            raise ValueError("max-age must be 0")
+            raise ValueError("max-age must be 0 (never) or more")
+        if self.max_age and env_strategies.named(self.strategy, whole=self.whole_block).append_only:
+            raise ValueError("max-age edits older text, which strategy 'delta' never does: delete one of them")
+        if not 0 < self.similarity <= 1:
+            raise ValueError("similarity must be more than 0, and 1 at most")
         for pattern in self.patterns:
             tags_of(pattern)
+
+    def remarks(self) -> tuple[str, ...]:
+        """What a choice against the default costs."""
+        return env_strategies.remarks(self.strategy, whole=self.whole_block, max_age=self.max_age)
 
 
 class EnvDedup(Fact, frozen=True):
@@ -55,36 +78,6 @@ class EnvDedup(Fact, frozen=True):
     """Sections that went."""
     bytes: int
     """By how much the body is shorter."""
-
-
-class _Note:
-    """What is known of a message. It hangs on it, with the last step and the last edit that were made of it."""
-
-    __slots__ = ("edit", "held", "marked", "place", "step")
-
-    def __init__(self, message: Message, tags: Sequence[Tags]) -> None:
-        self.place = env_places.find(message, tags)
-        self.marked = env_places.is_marked(message)
-        self.step: tuple[State, tuple[int, bool], Step] | None = None
-        self.edit: tuple[frozenset[int], Message] | None = None
-        self.held = 0 if self.place is None else 2 * len(message.raw) + 1_000
-        """Bytes in memory, with the edited message that there may be."""
-
-
-class Found(NamedTuple):
-    """A message with an environment block."""
-
-    at: int
-    message: Message
-    note: _Note
-    place: Place
-
-
-class Turn(NamedTuple):
-    """What stands between two messages of the assistant, as far as it holds blocks."""
-
-    number: int
-    found: tuple[Found, ...]
 
 
 class EnvDeduplication(Stage[EnvDedupOptions]):
@@ -100,28 +93,26 @@ class EnvDeduplication(Stage[EnvDedupOptions]):
         super().__init__(options, label)
         self._tags = (ENVIRONMENT, *(tags_of(pattern) for pattern in options.patterns))
         self._key = f"env-dedup:{self._tags[1:]}"
+        whole, similarity = options.whole_block, options.similarity
+        self._strategy = env_strategies.named(options.strategy, whole=whole, similarity=similarity)
+        self._owner = Owner(self.name, fingerprint(options.strategy, options.max_age, options.patterns))
 
     @hookimpl
     async def start(self, services: Services) -> None:
-        """Say what an option does not do."""
-        self._counters = services.counters
-        if self.options.max_age:
-            logger.warning(
-                "env-dedup.max-age is not built and has no effect: removing blocks by their age breaks the provider's "
-                "cache, which cost up to 162 % more in our measurements; delete it (ENV_DETAILS_MAX_AGE_MINUTES)"
-            )
+        """Say what a choice against the default costs."""
+        self._counters, self._epochs = services.counters, services.epochs
+        for remark in self.options.remarks():
+            logger.warning("env-dedup: {}", remark)
 
     @hookimpl
     async def request(self, exchange: Exchange) -> Reply | None:
         """Edit the messages that hold a block."""
         if exchange.compaction or not exchange.conversation.fold(self._key, start=False, step=self._holds):
             return None
-        turns, marked = self._read(exchange.conversation.messages)
-        if not turns or any(env_places.marked_outside(message) for message in marked):
-            return None
         blocks = sections = saved = 0
-        for found, gone in _going(turns, marked=bool(marked)):
-            after = self._edited(found, gone)
+        for step in await self._plan(exchange):
+            found, gone, _ = step
+            after = self._edited(step)
             if after is found.message or not exchange.edit(found.at, after, _reason(gone)):
                 continue
             blocks += bool(gone)
@@ -131,54 +122,61 @@ class EnvDeduplication(Stage[EnvDedupOptions]):
             self._report(exchange, EnvDedup(blocks=blocks, sections=sections, bytes=saved))
         return None
 
-    def _read(self, messages: Sequence[Message]) -> tuple[list[Turn], list[Message]]:
-        """The turns that hold blocks, and the users' messages that hold cache marks."""
-        turns: list[Turn] = []
-        marked: list[Message] = []
-        found: list[Found] = []
-        number, speaking = 0, False
-        for index, message in enumerate(messages):
-            if message.role == "assistant":
-                if found:
-                    turns.append(Turn(number, tuple(found)))
-                    found = []
-                # In Responses a thought and each call are items of their own: those in a row are one turn.
-                number += not (speaking and message.codec.name == "responses")
-                speaking = True
-                continue
-            if not message.role:
-                continue
-            speaking = False
-            note = self._note(message)
-            if note.marked:
-                marked.append(message)
-            if found and found[-1].place.inner is not None:
-                # A tool's output ends in a block only where the turn ends with it.
-                found.pop()
-            if note.place is not None:
-                found.append(Found(index, message, note, note.place))
-        if found:
-            turns.append(Turn(number, tuple(found)))
-        return turns, marked
+    async def _plan(self, exchange: Exchange) -> Sequence[Going]:
+        """Which sections of which messages go."""
+        strategy = self._strategy
+        turns, marked = read(exchange.conversation.messages, self._tags, self._key)
+        if strategy.append_only:
+            return [*appended(turns, strategy.how)]
+        if not turns or any(env_places.marked_outside(message) for message in marked):
+            return ()
+        plan = [*going(turns, strategy.how, marked=bool(marked))]
+        if strategy.folds or self.options.max_age:
+            frontier = await self._frontier(exchange)
+            plan = env_fold.aged(plan, frontier) if self.options.max_age else plan
+            plan = env_fold.folded(plan, frontier) if strategy.folds else plan
+        return plan
 
     def _holds(self, known: bool, message: Message) -> bool:
         """Whether a block was found so far: most agents send none, and then nothing is read again."""
-        return known or (message.role != "assistant" and self._note(message).place is not None)
+        return known or (message.role != "assistant" and note_of(message, self._tags, self._key).place is not None)
 
-    def _note(self, message: Message) -> _Note:
-        note: _Note | None = message.notes.get(self._key)
-        if note is None:
-            note = message.notes[self._key] = _Note(message, self._tags)
-        return note
+    async def _frontier(self, exchange: Exchange) -> int:
+        """Up to which message older blocks change; written down once an epoch."""
+        answers = answers_of(exchange.received.messages)
+        reached = (len(answers) - self.options.max_age * PER_MINUTE) // STEP * STEP
+        boundary = self._epochs.before(exchange, self._owner, answers[reached - 1]) if reached > 0 else None
+        if boundary is None:
+            return 0
+        epoch = await self._epochs.get(exchange, boundary)
+        if epoch is None:
+            wanted = Epoch(form=self.options.strategy, messages=boundary.messages, size=boundary.size)
+            epoch = await self._epochs.settle(exchange, boundary, wanted)
+        return epoch.messages
 
-    def _edited(self, found: Found, gone: frozenset[int]) -> Message:
+    def _edited(self, step: Going) -> Message:
         """The message as it leaves; made once, and again only when something else goes."""
+        found, gone, said = step
         message, note, place = found.message, found.note, found.place
-        if not gone and not (note.marked and env_places.marks_behind(message, place)):
+        append_only = self._strategy.append_only
+        if not gone and (append_only or not (note.marked and env_places.marks_behind(message, place))):
             return message
-        if note.edit is None or note.edit[0] != gone:
-            note.edit = gone, env_places.edited(message, place, gone, self._tags)
+        if note.edit is None or note.edit[0] != (gone, said):
+            if append_only:
+                after = env_places.shortened(message, place, gone, said)
+            else:
+                after = env_places.edited(message, place, gone, self._tags, said)
+            note.edit = (gone, said), after
         return note.edit[1]
+
+    @hookimpl
+    def done(self, exchange: Exchange) -> None:
+        """Count the tokens that went, at this prompt's own tokens per byte."""
+        fact, count = exchange.get(EnvDedup), exchange.get(TokenCount)
+        if fact is None or count is None or not self.options.stats:
+            return
+        left = sum(len(message.raw) for message in exchange.conversation.messages)
+        self._counters.add("env_dedup.tokens", round(fact.bytes * sum(count.messages) / left))
 
     def _report(self, exchange: Exchange, fact: EnvDedup) -> None:
         exchange.put(fact)
@@ -190,53 +188,6 @@ class EnvDeduplication(Stage[EnvDedupOptions]):
                 "{}: env-dedup took {} sections out of {} blocks, {} bytes",
                 exchange.id, fact.sections, fact.blocks, fact.bytes,
             )  # fmt: skip
-
-
-def _going(turns: Sequence[Turn], *, marked: bool) -> Iterator[tuple[Found, frozenset[int]]]:
-    """The messages that may change, each with the sections that go; `marked` says that the client sets cache marks."""
-    state = START
-    last: Turn | None = None
-    gone = frozenset[int]()
-    for turn in turns:
-        fixed = marked and not all(_movable(found) for found in turn.found)
-        state, unchanged, superseded = _step(state, turn, fixed=fixed)
-        if last is not None:
-            yield from _shares(last, gone | superseded)
-        last, gone = (None if fixed else turn), unchanged
-    if last is not None:
-        yield from _shares(last, gone)
-
-
-def _movable(found: Found) -> bool:
-    """Whether cache marks can stand before the block, now and in the turns to come."""
-    return env_places.has_carrier(found.message, found.place) and (
-        not found.note.marked or env_places.can_move(found.message, found.place)
-    )
-
-
-def _step(state: State, turn: Turn, *, fixed: bool) -> Step:
-    """What a turn does; found again where the turns before it are those of the last request."""
-    note = turn.found[0].note
-    if len(turn.found) > 1:
-        sections = tuple(section for found in turn.found for section in found.place.sections)
-        return step(state, Arrival(turn.number, sections, fixed))
-    known = note.step
-    if known is None or known[0] is not state or known[1] != (turn.number, fixed):
-        arrival = Arrival(turn.number, turn.found[0].place.sections, fixed)
-        known = note.step = state, (turn.number, fixed), step(state, arrival)
-    return known[2]
-
-
-def _shares(turn: Turn, gone: frozenset[int]) -> Iterator[tuple[Found, frozenset[int]]]:
-    """Each message of a turn with its own share of the sections that go."""
-    if len(turn.found) == 1:
-        yield turn.found[0], gone
-        return
-    first = 0
-    for found in turn.found:
-        end = first + len(found.place.sections)
-        yield found, frozenset(index - first for index in gone if first <= index < end)
-        first = end
 
 
 def _reason(gone: frozenset[int]) -> str:

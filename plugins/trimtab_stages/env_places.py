@@ -90,15 +90,18 @@ def _free(blocks: Sequence[Block], place: Place) -> list[int]:
     return [index for index in before if _carries(blocks[index]) and mark_of(blocks[index].raw) is None]
 
 
-def edited(message: Message, place: Place, gone: Collection[int], tags: Sequence[Tags]) -> Message:
+def edited(message: Message, place: Place, gone: Collection[int], tags: Sequence[Tags], said: str = "") -> Message:
     """The message without some sections of its block, and with the marks on and behind the block before it.
 
-    A block of which nothing is left goes, with the part of the message that it is all of.
+    A block of which nothing is left goes, with the part of the message that it is all of, unless a text is to be said
+    in place of its sections.
     """
     if marks_behind(message, place):
         message = message.with_blocks(_moved(message.blocks, place))
     if not gone:
         return message
+    if said:
+        return shortened(message, place, gone, said)
     text, holder = _text(message, place).text, _holder(message, place)
     outside = [(0, place.found.start), (place.found.end, len(text))]
     if any(section.value for index, section in enumerate(place.sections) if index not in gone):
@@ -111,6 +114,13 @@ def edited(message: Message, place: Place, gone: Collection[int], tags: Sequence
         return _cut(message, place, [], SUPERSEDED) if len(text) > len(SUPERSEDED) else message
     # What comes to light must not be taken for a block the next time.
     return new if find(new, tags) is None else _cut(message, place, outside, SUPERSEDED)
+
+
+def shortened(message: Message, place: Place, gone: Collection[int], said: str) -> Message:
+    """The message without some sections of its block, and with a text in their place; the block itself stays."""
+    text, found = _text(message, place).text, place.found
+    filler = said and ("" if found.head.endswith("\n") else "\n") + said + "\n\n"
+    return _cut(message, place, _left(place, gone, len(text)), filler)
 
 
 def _moved(blocks: Sequence[Block], place: Place) -> list[Block]:

@@ -1,4 +1,4 @@
-"""Which sections of environment blocks go: the policy `keep_latest`.
+"""Which sections of environment blocks go: the policy `keep_latest`, and its variants (`How`).
 
 The blocks are read turn by turn; a turn is what stands between two messages of the assistant. Of each state the copies
 that are sent form a pile, the newest on top. When a turn brings a value of it:
@@ -25,15 +25,38 @@ turn's blocks back to the place where the bytes removed, each worth `WORTH` byte
 that stay behind it. A superseded copy that stays costs its cached price and misleads nobody: the newer one follows.
 """
 
+import re
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from trimtab_stages.env_blocks import Section
+
+_DIGITS = re.compile(r"\d+")
 
 WORTH = 8.0
 """How many bytes sent anew one removed byte is worth: r * n / (1 - r) for a cached price of r and n requests to come;
 8 for r = 0.1 and 72 requests, r = 0.2 and 32; the best of 1 to 20 on recorded sessions (docs/stages/env-dedup.md)."""
+
+
+ALIKE = 0.9
+"""The share of lines that two sections must have in common to be taken for the same (`env-dedup.similarity`)."""
+
+
+class How(NamedTuple):
+    """A strategy, by what it does otherwise than `keep_latest`."""
+
+    unchanged: bool = True
+    """Whether a value goes that was sent before."""
+    older: Literal["differing", "alike", "all", "none"] = "differing"
+    """What goes of a turn when the next one arrives: states that it says anew, states that it repeats, everything,
+    nothing."""
+    spared: bool = False
+    """Whether the turn that says more than any before it keeps its states."""
+    similarity: float = ALIKE
+
+
+KEEP_LATEST = How()
 
 
 class Arrival(NamedTuple):
@@ -59,6 +82,10 @@ class State(NamedTuple):
     piles: Mapping[str, Pile] = {}
     sent: tuple[tuple[int, int], ...] = ()
     """Place and length of each section that the last turn sends and may lose."""
+    best: tuple[int, ...] = ()
+    """The most that any turn said."""
+    spared: bool = False
+    """Whether the last turn was the one that said it."""
 
 
 class Step(NamedTuple):
@@ -72,12 +99,12 @@ class Step(NamedTuple):
 START = State()
 
 
-def step(state: State, arrival: Arrival) -> Step:
+def step(state: State, arrival: Arrival, how: How = KEEP_LATEST) -> Step:
     """Read the blocks of one turn."""
     sections = distinct(arrival.sections)
     going = frozenset[int]()
-    if arrival.turn == state.turn + 1:
-        going = _paying(state.sent, _differing(state.piles, sections))
+    if arrival.turn == state.turn + 1 and not (how.spared and state.spared):
+        going = _superseded(state, sections, how)
     piles = {key: _settled(pile, going) for key, pile in state.piles.items()}
     unchanged = set()
     for place, section in enumerate(sections):
@@ -85,24 +112,26 @@ def step(state: State, arrival: Arrival) -> Step:
             piles.pop(section.key, None)
             continue
         pile = piles.get(section.key, Pile())
-        if section.value == pile.firm:
+        if how.unchanged and section.value == pile.firm:
             unchanged.add(place)
         elif section.rule == "history" or arrival.fixed:
             piles[section.key] = Pile(section.value)
         else:
             piles[section.key] = Pile(pile.firm, section.value, place)
+    said = (_said(sections),) if how.spared else ()
+    best, spared = max((state.best, *said)), any(found > state.best for found in said)
     if arrival.fixed:
-        return Step(State(arrival.turn, piles), frozenset(), going)
+        return Step(State(arrival.turn, piles, (), best, spared), frozenset(), going)
     sent = tuple((place, len(section.text)) for place, section in enumerate(sections) if place not in unchanged)
-    return Step(State(arrival.turn, piles, sent), frozenset(unchanged), going)
+    return Step(State(arrival.turn, piles, sent, best, spared), frozenset(unchanged), going)
 
 
-def plan(arrivals: Sequence[Arrival]) -> list[frozenset[int]]:
+def plan(arrivals: Sequence[Arrival], how: How = KEEP_LATEST) -> list[frozenset[int]]:
     """The sections that go, turn by turn."""
     gone: list[frozenset[int]] = []
     state = START
     for arrival in arrivals:
-        state, unchanged, superseded = step(state, arrival)
+        state, unchanged, superseded = step(state, arrival, how)
         if gone:
             gone[-1] |= superseded
         gone.append(unchanged)
@@ -115,6 +144,37 @@ def distinct(sections: Sequence[Section]) -> tuple[Section, ...]:
     if not often:
         return tuple(sections)
     return tuple(section._replace(rule="kept") if section.key in often else section for section in sections)
+
+
+def _superseded(state: State, sections: Sequence[Section], how: How) -> frozenset[int]:
+    """Places of the sections of the last turn that go now."""
+    if how.older == "all":
+        return frozenset(place for place, _ in state.sent)
+    if how.older == "alike":
+        return _paying(state.sent, _repeated(state.piles, sections, how.similarity))
+    return _paying(state.sent, _differing(state.piles, sections)) if how.older == "differing" else frozenset()
+
+
+def _said(sections: Sequence[Section]) -> tuple[int, ...]:
+    """How much a turn says: whether it holds an event or what comes once, and how many different sections."""
+    return int(any(section.rule != "state" for section in sections)), len({section.key for section in sections})
+
+
+def _repeated(piles: Mapping[str, Pile], sections: Sequence[Section], similarity: float) -> set[int]:
+    """Places of the copies of the last turn that these sections repeat, but for their digits."""
+    found = set()
+    for section in sections:
+        pile = piles.get(section.key)
+        held = pile.loose if pile and section.rule == "state" else None
+        if pile and held is not None and _likeness(held, section.value) >= similarity:
+            found.add(pile.place)
+    return found
+
+
+def _likeness(one: str, other: str) -> float:
+    """The share of their lines that two texts have in common; digits do not count."""
+    lines = [Counter(_DIGITS.sub("0", line).strip() for line in text.splitlines()) for text in (one, other)]
+    return (lines[0] & lines[1]).total() / max(1, (lines[0] | lines[1]).total())
 
 
 def _differing(piles: Mapping[str, Pile], sections: Sequence[Section]) -> set[int]:

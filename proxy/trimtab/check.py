@@ -23,6 +23,9 @@ _QUERY = re.compile(r"(?<=\?).+", re.DOTALL)
 def report(config: Config, against: Config | None = None) -> str:
     """The whole page; with `against`, also what this configuration changes for conversations under way."""
     parts = [_head(config), *_pipelines(config), _sections(config), _upstreams(config), _models(config)]
+    remarks = [f"stage '{label}': {text}" for label, spec in config.stages.items() for text in spec.options.remarks()]
+    if remarks:
+        parts.append(_block("remarks", map(_item, remarks)))
     if config.notes:
         parts.append(_block("notes", map(_item, config.notes)))
     if against is not None:

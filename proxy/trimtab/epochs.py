@@ -111,6 +111,16 @@ class Epochs:
                 return found
         return None
 
+    async def previous(self, exchange: Exchange, boundary: Boundary) -> Epoch | None:
+        """The record of the newest earlier boundary that has one: what held until now."""
+        before = self.earlier(exchange, boundary)
+        while before is not None:
+            found = await self.get(exchange, before)
+            if found is not None:
+                return found
+            before = self.earlier(exchange, before)
+        return None
+
     def before(self, exchange: Exchange, owner: Owner, messages: int) -> Boundary | None:
         """A boundary before the message `messages` of `exchange.received`, which the stage chose itself.
 
@@ -222,10 +232,11 @@ def _last_turn(messages: Sequence[Message]) -> int:
 
 def _safe(messages: Sequence[Message], index: int) -> bool:
     """Whether a cut before this message parts no call from its result: before the assistant, or a user's own turn."""
-    message = messages[index]
+    message, before = messages[index], messages[index - 1]
     if message.role == "assistant":
-        return True
-    return message.role == "user" and messages[index - 1].role == "assistant" and not _answers(message)
+        # In Responses a thought and each call are items of their own, and come in a row.
+        return before.role not in ("assistant", "")
+    return message.role == "user" and before.role == "assistant" and not _answers(message)
 
 
 def _answers(message: Message) -> bool:

@@ -76,6 +76,10 @@ class StageOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     Checks across fields go into `__post_init__` as ValueError.
     """
 
+    def remarks(self) -> tuple[str, ...]:
+        """Sentences that `trimtab check` prints: what a choice against the defaults costs."""
+        return ()
+
 
 O = TypeVar("O", bound=StageOptions)  # noqa: E741  # the design's own name for it
 

@@ -102,9 +102,9 @@ class Session(NamedTuple):
 
 
 @st.composite
-def sessions(draw: st.DrawFn) -> Session:
+def sessions(draw: st.DrawFn, dialect: str = "") -> Session:
     """A session of one to six turns."""
-    dialect = draw(st.sampled_from(["messages", "chat"]))
+    dialect = dialect or draw(st.sampled_from(["messages", "chat"]))
     turns = draw(st.lists(_TURNS, min_size=1, max_size=6))
     messages: list[dict[str, Any]] = []
     for number, turn in enumerate(turns):

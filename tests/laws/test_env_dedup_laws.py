@@ -1,12 +1,14 @@
 """The laws of design.md for env-dedup, on sessions that hypothesis makes and on the recorded ones."""
 
 import json
+import os
 from collections.abc import Iterator, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, Phase, given, settings
 
 from fixtures import conversations, needs_recordings, turns
 from laws.env_sessions import Session, sessions
@@ -15,13 +17,29 @@ from trimtab.testing import StageBench
 from trimtab_stages.env_blocks import ENVIRONMENT
 from trimtab_stages.env_dedup import EnvDeduplication, EnvDedupOptions
 from trimtab_stages.env_places import Place, find
+from trimtab_stages.env_policy import distinct
 
 pytestmark = pytest.mark.anyio
 
 
-def stage() -> StageBench:
+CHOICES: dict[str, dict[str, Any]] = {
+    "keep_latest": {},
+    "whole-block": {"whole_block": True},
+    "delta": {"strategy": "delta"},
+    "selective_removal": {"strategy": "selective_removal"},
+    "merge": {"strategy": "merge"},
+    "keep_most_relevant": {"strategy": "keep_most_relevant"},
+    "max-age": {"max_age": 1},
+}
+EPOCHS = ("merge", "max-age")
+"""Those that change older turns, at epochs."""
+OFTEN = 2
+"""Answers from one epoch to the next in made sessions, which are short."""
+
+
+def stage(choice: str = "keep_latest") -> StageBench:
     """The stage alone, with nothing in memory."""
-    return StageBench(EnvDeduplication(EnvDedupOptions()))
+    return StageBench(EnvDeduplication(EnvDedupOptions(**CHOICES[choice])))
 
 
 async def edited(bench: StageBench, body: bytes, dialect: str) -> Exchange:
@@ -50,22 +68,39 @@ def _said(block: Any) -> Any:
     return json.dumps(members)
 
 
-def check_prefix(before: Exchange, after: Exchange) -> None:
-    """The prefix law, for two requests of which the second extends the first."""
+def holds_prefix(before: Exchange, after: Exchange, choice: str) -> bool:
+    """The prefix law, for two requests of which the second extends the first; strict where nothing but adds.
+
+    Not where the first one's last turn goes on: a tool's output ends in a block only where the turn ends with it.
+    """
     received = before.received.messages
     end = max((i + 1 for i, message in enumerate(received) if message.role == "assistant"), default=0)
+    if choice == "delta":
+        end = len(received)
     one, other = before.conversation.messages[:end], after.conversation.messages[:end]
-    assert [*map(said, one)] == [*map(said, other)]
+    return [*map(said, one)] == [*map(said, other)]
 
 
-def check_kept(exchange: Exchange) -> None:
-    """Nothing is lost: no event, nothing sent once, no word of the user, of no state the newest value."""
+def check_kept(exchange: Exchange, choice: str = "keep_latest") -> None:
+    """Nothing is lost: no event, nothing sent once, no word of the user, of no state the newest value.
+
+    A list of files that is sent again and again is kept whenever it changed. `merge` keeps events in another place;
+    `whole-block` keeps of blocks the newest only, which its documentation says.
+    """
     old, new = exchange.received.messages, exchange.conversation.messages
+    whole = "\n".join(_text(said(message)) for message in new)
     for index, place in places(old):
         text = _text(said(new[index]))
-        assert all(section.text in text for section in place.sections if section.rule == "kept")
         assert [word for word in _outside(said(old[index]), place) if word not in text] == []
-    assert newest(old) == newest(new)
+        if choice != "whole-block":
+            where = whole if choice == "merge" else text
+            kept = [section for section in distinct(place.sections) if section.rule == "kept" and section.value]
+            assert [section.value for section in kept if section.value not in where] == []
+            assert [
+                section.value for section in place.sections if section.rule != "state" and section.value not in whole
+            ] == []
+    if choice != "whole-block":
+        assert newest(old) == newest(new)
     touched = {index for index, _ in places(old)}
     assert all(one is other for i, (one, other) in enumerate(zip(old, new, strict=True)) if i not in touched)
 
@@ -100,38 +135,77 @@ def places(messages: Sequence[Message]) -> Iterator[tuple[int, Place]]:
             yield index, place
 
 
-@settings(max_examples=150, deadline=None)
-@given(sessions())
-async def test_made_sessions_obey_the_laws(session: Session) -> None:
-    async with stage() as bench, stage() as other:
+@pytest.fixture
+def often(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Epochs in short sessions."""
+    monkeypatch.setattr("trimtab_stages.env_dedup.STEP", OFTEN)
+    monkeypatch.setattr("trimtab_stages.env_dedup.PER_MINUTE", 1)
+
+
+MADE = settings(
+    phases=[Phase.generate],
+    max_examples=int(os.environ.get("TRIMTAB_LAWS", "20")),
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
+"""TRIMTAB_LAWS=10000 makes as many sessions of each dialect."""
+
+
+async def check_laws(choice: str, session: Session) -> None:
+    """The prefix law, what is kept, and that a second pass changes nothing, request by request."""
+    async with stage(choice) as bench, stage(choice) as other:
         before: Exchange | None = None
+        requests = breaks = 0
         for body in session.requests():
             exchange = await edited(bench, body, session.dialect)
             sent = exchange.conversation.render()
-            check_kept(exchange)
-            if before is not None:
-                check_prefix(before, exchange)
+            check_kept(exchange, choice)
+            breaks += before is not None and not holds_prefix(before, exchange, choice)
             again = await edited(other, sent, session.dialect)
             assert again.conversation.render() == sent, "a second pass changes nothing"
-            before = exchange
+            before, requests = exchange, requests + 1
+        assert breaks <= (requests // OFTEN if choice in EPOCHS else 0)
 
 
-@settings(max_examples=50, deadline=None)
-@given(sessions())
-async def test_what_was_seen_before_does_not_matter(session: Session) -> None:
-    async with stage() as bench:
+@pytest.mark.usefixtures("often")
+@pytest.mark.parametrize("choice", CHOICES)
+@MADE
+@given(session=sessions("messages"))
+async def test_made_sessions_obey_the_laws(choice: str, session: Session) -> None:
+    await check_laws(choice, session)
+
+
+@pytest.mark.usefixtures("often")
+@pytest.mark.parametrize("choice", CHOICES)
+@MADE
+@given(session=sessions("chat"))
+async def test_made_chat_sessions_obey_the_laws(choice: str, session: Session) -> None:
+    await check_laws(choice, session)
+
+
+@pytest.mark.usefixtures("often")
+@pytest.mark.parametrize("choice", CHOICES)
+@settings(max_examples=10, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(session=sessions())
+async def test_what_was_seen_before_does_not_matter(choice: str, session: Session) -> None:
+    async with stage(choice) as bench:
         for body in reversed([*session.requests()]):
             sent = (await edited(bench, body, session.dialect)).conversation.render()
-            async with stage() as fresh:
+            async with stage(choice) as fresh:
                 assert (await edited(fresh, body, session.dialect)).conversation.render() == sent
 
 
 @needs_recordings
+@pytest.mark.parametrize("choice", CHOICES)
 @pytest.mark.parametrize("file", conversations() or [None], ids=lambda file: file and file.name)
-async def test_recorded_sessions_obey_the_laws(file: Path) -> None:
-    async with stage() as bench, stage() as other:
+async def test_recorded_sessions_obey_the_laws(file: Path, choice: str) -> None:
+    if choice != "keep_latest" and not holds_blocks(file):
+        # Without blocks no strategy has anything to do, which `keep_latest` shows.
+        return
+    async with stage(choice) as bench, stage(choice) as other:
         before: Exchange | None = None
         bodies = [*turns(file, "small")]
+        breaks = 0
         for number, (path, body) in enumerate(bodies):
             dialect = "messages" if path.endswith("messages") else "chat"
             exchange = await edited(bench, body, dialect)
@@ -139,14 +213,20 @@ async def test_recorded_sessions_obey_the_laws(file: Path) -> None:
             if ENVIRONMENT.open.encode() not in body:
                 assert sent == body
                 continue
-            assert len(sent) < len(body) or number == 0
-            if before is not None:
-                check_prefix(before, exchange)
+            assert len(sent) <= len(body)
+            breaks += before is not None and not holds_prefix(before, exchange, choice)
             if number % 10 == 9 or number == len(bodies) - 1:
-                check_kept(exchange)
+                check_kept(exchange, choice)
                 assert (await edited(other, sent, dialect)).conversation.render() == sent
                 assert tokens(exchange.conversation.messages) < tokens(exchange.received.messages)
             before = exchange
+        assert breaks <= (len(bodies) // 10 if choice in EPOCHS else 0)
+
+
+@cache
+def holds_blocks(file: Path) -> bool:
+    """Whether a recorded session holds blocks."""
+    return any(ENVIRONMENT.open.encode() in body for _, body in turns(file, "small"))
 
 
 def tokens(messages: Sequence[Message]) -> int:

@@ -139,7 +139,7 @@ def test_cline() -> None:
         ("# Inactive Terminals", "kept"),
         ("# Recently Modified File", "kept"),
         ("Current Time", "state"),
-        ("# Current Working Direct", "kept"),
+        ("Current Working Directory", "kept"),
         ("# Workspace Configuratio", "kept"),
         ("# Detected CLI Tools", "kept"),
         ("Context Window Usage", "state"),
@@ -155,7 +155,7 @@ def test_roo() -> None:
         ("Git Status", "state"),
         ("Current Cost", "state"),
         ("Current Mode", "history"),
-        ("# Current Workspace Dire", "kept"),
+        ("Current Workspace Directory", "history"),
         ("todo", "state"),
     ]
     assert block_of(ROO).sections[-1].value.startswith("====\n\nREMINDERS")
@@ -171,6 +171,51 @@ def test_kilo() -> None:
     names = ["Message time", "Working directory", "Workspace root folder", "Active file", "Visible files"]
     assert shape(KILO) == [*((name, "state") for name in names), ("Shell: bash", "kept"), ("Open tabs", "state")]
     assert block_of(KILO).sections[4].text == "Visible files:\n  a.py\n  b.py\n"
+
+
+FENCED = "```environment\nCurrent time: 1\nOpen tabs:\n  a.py\n```"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [FENCED, f"do it\n\n{FENCED}\n", FENCED.replace("```", "~~~~").replace("environment", "environment_details")],
+)
+def test_a_fence_that_says_so_is_a_block(text: str) -> None:
+    found = find(text, [ENVIRONMENT])
+    assert found is not None
+    assert [(section.key, section.rule) for section in found.sections] == [
+        ("Current time", "state"),
+        ("Open tabs", "state"),
+    ]
+    whole = found.head + "".join(section.text for section in found.sections) + found.foot
+    assert text[found.start : found.end] == whole
+    assert text[found.end :].strip() == ""
+
+
+def test_a_fence_with_headers_is_read_as_a_block_with_tags_is() -> None:
+    found = find("```environment\n# Current Time\n1\n\n# Open Tabs\na\n```", [ENVIRONMENT])
+    assert found is not None
+    assert [section.key for section in found.sections] == ["Current Time", " Open Tabs"]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "```\nCurrent time: 1\n```",
+        "```python environment\nCurrent time: 1\n```",
+        "see\n```environment\nCurrent time: 1\n```",
+        "```environment\nCurrent time: 1\n```\nand more",
+        "```environment\nCurrent time: 1\n````",
+        "```environment\na\n```\ntext\n```\nb\n```",
+        "````\n\n```environment\nCurrent time: 1\n```",
+        "> ```environment\n> Current time: 1\n> ```",
+        "```",
+        "```environment",
+        "```environment\n```environment\n```\nx",
+    ],
+)
+def test_other_fences_are_text(text: str) -> None:
+    assert find(text, [ENVIRONMENT]) is None
 
 
 @pytest.mark.parametrize("before", ["", "\n\n", "\n", "hello\n\n", "hello\n \t\n", "a\r\n\r\n", "```\ncode\n```\n\n"])

@@ -8,7 +8,7 @@ import msgspec
 import pytest
 from loguru import logger
 
-from trimtab.api import Exchange
+from trimtab.api import Exchange, TokenCount
 from trimtab.testing import StageBench
 from trimtab_stages.env_dedup import EnvDedup, EnvDeduplication, EnvDedupOptions
 from trimtab_stages.env_places import SUPERSEDED
@@ -221,19 +221,34 @@ async def test_what_is_counted_and_told(heard: list[str]) -> None:
     assert [line.strip() for line in heard] == ["INFO req_test: env-dedup took 1 sections out of 1 blocks, 94 bytes"]
 
 
-async def test_an_age_is_noted_at_start(heard: list[str]) -> None:
+async def test_a_choice_against_the_default_is_noted_at_start(heard: list[str]) -> None:
     async with bench(max_age=30):
         pass
-    assert "env-dedup.max-age is not built" in heard[0]
+    assert "max-age 30 is taken as 60 answers of the session" in heard[0]
     async with bench():
         assert len(heard) == 1
+
+
+async def test_tokens_are_counted_behind_the_stage_that_counts() -> None:
+    messages = talk(*([text("a"), text(block(n))] for n in range(2)))
+    async with bench() as stage:
+        exchange, _ = await sent(stage, messages)
+        stage.done(exchange)
+        assert "env_dedup.tokens" not in stage.services.counters.snapshot()
+        left = sum(len(message.raw) for message in exchange.conversation.messages)
+        exchange.put(TokenCount(total=left, messages=(left // 2, 0, left // 2)))
+        stage.done(exchange)
+        found = stage.services.counters.snapshot()
+        assert found["env_dedup.tokens"] == pytest.approx(found["env_dedup.bytes"], abs=2)
 
 
 @pytest.mark.parametrize(
     ("options", "told"),
     [
-        ({"strategy": "merge"}, "strategy 'merge' is not built yet: there is keep_latest"),
-        ({"strategy": "keep_lates"}, "strategy 'keep_lates' does not exist: there is keep_latest"),
+        ({"strategy": "keep_lates"}, "strategy 'keep_lates' does not exist: there is keep_latest, delta"),
+        ({"strategy": "delta", "whole-block": True}, "whole-block belongs to strategy 'keep_latest'"),
+        ({"strategy": "delta", "max-age": 5}, "max-age edits older text, which strategy 'delta' never does"),
+        ({"similarity": 0}, "similarity must be more than 0"),
         ({"max-age": -1}, "max-age must be 0"),
         ({"patterns": ["<ctx>.+</ctx>"]}, r"write `<open>\.\*\?</open>`"),
     ],

@@ -78,6 +78,14 @@ def test_no_key_is_ever_shown(read: Loader) -> None:
     assert "http://localhost:8080/v1/chat/completions?***" in page
 
 
+def test_what_a_choice_costs_is_remarked(read: Loader, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert "remarks" not in report(read())
+    monkeypatch.setattr(
+        type(read().stages["trim"].options), "remarks", lambda options: (f"keep {options.keep} is dear",)
+    )
+    assert "stage 'trim': keep 7 is dear\n" in report(read()).partition("remarks\n")[2]
+
+
 def test_it_fits_a_hundred_columns(read: Loader) -> None:
     config = read(
         UPSTREAM_LOG_ROTATION="true",

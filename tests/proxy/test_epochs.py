@@ -338,3 +338,12 @@ def test_fingerprints_tell_options_apart() -> None:
     found = {fingerprint(), fingerprint(1), fingerprint(1, 2), fingerprint((1, 2)), fingerprint({"a": 1})}
     assert len(found) == 5
     assert fingerprint({"a": 1, "b": 2}) == fingerprint({"b": 2, "a": 1})
+
+
+async def test_what_held_until_now(case: Case) -> None:
+    late = case.exchange(session(9))
+    boundary = case.found(late)
+    assert await case.epochs.previous(late, boundary) is None
+    await case.settle(case.exchange(session(4)))
+    assert await case.epochs.previous(late, boundary) == EDIT
+    assert await case.get(late) is None

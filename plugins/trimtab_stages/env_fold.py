@@ -1,0 +1,66 @@
+"""What the strategies do at epochs with the blocks before the frontier: age takes old copies, merge gathers events.
+
+Both reach far back, so they cost the provider's cache once an epoch. Neither is our default; both keep what matters.
+"""
+
+from collections.abc import Sequence
+
+from trimtab_stages.env_policy import distinct
+from trimtab_stages.env_turns import Going
+
+TITLE = "# Earlier events\n\n"
+
+
+def aged(plan: Sequence[Going], frontier: int) -> list[Going]:
+    """The plan without the copies of states that were superseded before the message `frontier`; the last one stays."""
+    newest: dict[str, tuple[int, int]] = {}
+    older: dict[int, set[int]] = {}
+    for number, going in enumerate(plan):
+        if going.found.at >= frontier:
+            break
+        for place, section in enumerate(distinct(going.found.place.sections)):
+            if section.rule != "state" or place in going.gone:
+                continue
+            if section.key in newest:
+                at, held = newest[section.key]
+                older.setdefault(at, set()).add(held)
+            newest[section.key] = number, place
+    return [
+        going._replace(gone=going.gone | older[number]) if number in older else going
+        for number, going in enumerate(plan)
+    ]
+
+
+def folded(plan: Sequence[Going], frontier: int) -> list[Going]:
+    """The plan with all events before the message `frontier` in the last block there, each text once."""
+    # Blocks without headers are read line by line; a header put into one would change what its lines are.
+    held = [
+        number
+        for number, going in enumerate(plan)
+        if going.found.at < frontier and _events(going) and _has_headers(going)
+    ]
+    if len(held) < 2:
+        return list(plan)
+    last, texts = held[-1], dict[str, None]()
+    for number in held:
+        sections = plan[number].found.place.sections
+        texts.update(dict.fromkeys(sections[place].value for place in sorted(_events(plan[number]))))
+    new = list(plan)
+    for number in held:
+        new[number] = new[number]._replace(gone=new[number].gone | _events(new[number]))
+    new[last] = new[last]._replace(said=TITLE + "\n\n".join(texts))
+    return new
+
+
+def _has_headers(going: Going) -> bool:
+    return any(section.text.startswith("# ") for section in going.found.place.sections)
+
+
+def _events(going: Going) -> frozenset[int]:
+    """The places of what stays for good in a block, and says something."""
+    sections = distinct(going.found.place.sections)
+    return frozenset(
+        place
+        for place, section in enumerate(sections)
+        if section.rule == "kept" and section.value and place not in going.gone
+    )

@@ -1,0 +1,43 @@
+"""What happens at epochs before the frontier."""
+
+import json
+
+from trimtab.testing import StageBench
+from trimtab_stages.env_blocks import ENVIRONMENT
+from trimtab_stages.env_fold import TITLE, aged, folded
+from trimtab_stages.env_turns import Going, read
+
+
+def plan(*blocks: str) -> list[Going]:
+    """Of each block nothing goes."""
+    said = [{"role": "user", "content": f"<environment_details>\n{text}\n</environment_details>"} for text in blocks]
+    body = {"model": "small", "messages": [m for one in said for m in (one, {"role": "assistant", "content": "ok"})]}
+    turns, _ = read(StageBench().exchange(json.dumps(body).encode()).received.messages, [ENVIRONMENT], "key")
+    return [Going(found, frozenset()) for turn in turns for found in turn.found]
+
+
+TIMES = [f"# Current Time\n{n}\n\n# Recently Modified Files\n{n // 2}.py" for n in range(5)]
+
+
+def test_the_last_copy_before_the_frontier_stays_and_events_do() -> None:
+    found = aged(plan(*TIMES), 5)
+    assert [sorted(going.gone) for going in found] == [[0], [0], [], [], []]
+
+
+def test_a_section_that_stands_twice_stays() -> None:
+    twice = "# Current Time\n1\n\n# Current Time\n2"
+    assert [going.gone for going in aged(plan(twice, *TIMES[:1]), 9)] == [frozenset(), frozenset()]
+
+
+def test_events_before_the_frontier_come_together_each_text_once() -> None:
+    found = folded(plan(*TIMES), 7)
+    assert [sorted(going.gone) for going in found] == [[1], [1], [1], [1], []]
+    assert [going.said for going in found] == [
+        "", "", "", f"{TITLE}# Recently Modified Files\n0.py\n\n# Recently Modified Files\n1.py", "",
+    ]  # fmt: skip
+
+
+def test_one_block_with_events_is_left_alone() -> None:
+    given = plan("# Current Time\n1", TIMES[0])
+    assert folded(given, 9) == given
+    assert folded(plan(*TIMES), 1)[0].said == ""
