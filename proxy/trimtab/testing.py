@@ -10,7 +10,7 @@ async def test_it_shortens(bench):
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from types import TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import msgspec
 
@@ -30,6 +30,9 @@ from trimtab.rates import MemoryRates
 from trimtab.registry import AnyStage, compile_chain
 from trimtab.services import Counters, Services, Store
 from trimtab.store import MemoryStore
+
+if TYPE_CHECKING:
+    from trimtab.conformance import Report
 
 
 class StillClock:
@@ -177,3 +180,15 @@ class StageBench:
         if isinstance(answer, ProxyError):
             raise answer
         return Answer(answer, None)
+
+
+async def conform(make: Callable[[], AnyStage], **options: Any) -> "Report":
+    """Put a stage through the laws of design.md on made conversations; `make` gives a new instance each time.
+
+    AssertionError names the laws that it breaks. The options are those of `trimtab.conformance.conform`: `number`,
+    `seed`, `without`, `append_only`, `facts`, `models`, `answers`.
+    """
+    # Imported here, since the kit is made of benches.
+    from trimtab import conformance  # noqa: PLC0415
+
+    return await conformance.conform(make, **options)

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from trimtab.testing import StageBench
+from trimtab.testing import StageBench, conform
 from trimtab_stages.env_blocks import UNCHANGED
 from trimtab_stages.env_dedup import STEP, EnvDeduplication, EnvDedupOptions
 from trimtab_stages.env_strategies import PER_MINUTE, STRATEGIES, named, remarks
@@ -150,3 +150,13 @@ def test_the_whole_block_says_what_is_lost() -> None:
     [told] = remarks("keep_latest", whole=True, max_age=0)
     assert told.startswith("whole-block costs 0.640-0.929 of a session")
     assert told.endswith("events and what is sent once are lost with their blocks")
+
+
+@pytest.mark.parametrize("choice", [*STRATEGIES, "whole-block", "max-age"])
+async def test_each_keeps_the_laws_of_stages(choice: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("trimtab_stages.env_dedup.STEP", 10)
+    monkeypatch.setattr("trimtab_stages.env_dedup.PER_MINUTE", 1)
+    others: dict[str, dict[str, Any]] = {"whole-block": {"whole_block": True}, "max-age": {"max_age": 1}}
+    options = EnvDedupOptions(**others.get(choice, {"strategy": choice}))
+    report = await conform(lambda: EnvDeduplication(options), number=6, append_only=choice == "delta")
+    assert report.edited > 0

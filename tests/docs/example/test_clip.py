@@ -6,7 +6,7 @@ from typing import Any
 
 from trimtab_clip import Clip, ClipOptions
 
-from trimtab.testing import StageBench
+from trimtab.testing import StageBench, conform
 
 CALL = {"id": "c1", "type": "function", "function": {"name": "read", "arguments": "{}"}}
 
@@ -39,3 +39,8 @@ def test_a_long_result_keeps_its_ends() -> None:
 def test_a_short_result_and_other_texts_stay() -> None:
     request = body("a" * 8)
     assert asyncio.run(sent(request, limit=8)) == request
+
+
+def test_it_keeps_the_laws() -> None:
+    report = asyncio.run(conform(lambda: Clip(ClipOptions(limit=200)), append_only=True))
+    assert report.edited > 0

@@ -14,12 +14,16 @@ from trimtab.api import (
     replace,
 )
 
+NOTE = "\n[{} characters left out]\n"
+ROOM = 40
+"""Characters by which a text may be longer, so that a text that was cut is not cut again."""
+
 
 class ClipOptions(StageOptions, frozen=True, kw_only=True):
     """The table `[stage.clip]`."""
 
     limit: int = 20_000
-    """Characters that a text in a tool result may have."""
+    """Characters that a text in a tool result may have, but for ROOM."""
 
     def __post_init__(self) -> None:
         if self.limit < 2:
@@ -61,8 +65,8 @@ class Clip(Stage[ClipOptions]):
         return block
 
     def clipped(self, part: Block) -> Block:
-        if not isinstance(part, Text) or len(part.text) <= self.options.limit:
+        if not isinstance(part, Text) or len(part.text) <= self.options.limit + ROOM:
             return part
         half = self.options.limit // 2
         gone = len(part.text) - 2 * half
-        return replace(part, text=f"{part.text[:half]}\n[{gone} characters left out]\n{part.text[-half:]}")
+        return replace(part, text=part.text[:half] + NOTE.format(gone) + part.text[-half:])

@@ -1,0 +1,272 @@
+"""Puts a stage through the laws of design.md on made conversations: whose fault a broken one is stands in the report.
+
+await conform(lambda: Clip(ClipOptions(limit=100)))
+
+`trimtab.testing` passes the names on.
+"""
+
+from collections.abc import Callable, Collection, Iterable, Sequence
+from typing import Any, Literal, NamedTuple, get_args
+
+from trimtab.corpus import Session, sessions
+from trimtab.errors import ProxyError, Refused
+from trimtab.exchange import Exchange, Operation
+from trimtab.facts import Credentials, Fact, Risk, RiskLevel, TokenCount
+from trimtab.measure import measure
+from trimtab.models import ModelTable
+from trimtab.registry import AnyStage
+from trimtab.services import Store
+from trimtab.store import MemoryStore
+from trimtab.testing import StageBench, StillClock
+
+Law = Literal["runs", "purity", "prefix", "idempotence", "count", "fail-open", "summary"]
+LAWS: tuple[Law, ...] = get_args(Law)
+"""What is looked at.
+
+`runs`: no stage raises and no edit breaks an invariant. `purity`: another worker, at another time, and a restarted one
+send the same bytes. `prefix`: what was sent stays as it was, up to the last turn; one request in ten may be an epoch
+with a record, and those that are forced.
+`idempotence`: a second pass changes nothing. `count`: a request that counts has the same edits and writes no record.
+`fail-open`: an optional stage with a broken store, or a body that it cannot read, fails no request. `summary`: a
+client's own request to summarise is not edited.
+"""
+
+SUMMARY = "Your task is to create a detailed summary of the conversation so far"
+ODD: tuple[tuple[str, bytes], ...] = (
+    ("messages", b'{"model":"small","max_tokens":9,"messages":[{"role":"user","content":[{"type":"new","x":1}]}]}'),
+    ("messages", b'{"model":"small","max_tokens":9,"messages":[{"role":"user","content":[{"type":"text"}]}]}'),
+    ("messages", b'{"model":"small","max_tokens":9,"messages":[{"role":"user","content":[]}]}'),
+    ("chat", b'{"model":"small","messages":[{"role":"assistant","content":null},{"role":"user","content":7}]}'),
+    ("chat", b'{"model":"small","messages":[{"role":"tool","tool_call_id":"none","content":"lost"}]}'),
+    ("chat", b'{"model":"small","messages":[]}'),
+)
+"""Bodies with parts that nobody knows or can read."""
+
+
+class Report(NamedTuple):
+    """What was looked at."""
+
+    requests: int
+    edited: int
+    """Requests of which the stage changed a message."""
+    epochs: int
+    """Requests before whose last turn something changed."""
+    faults: tuple[str, ...]
+
+
+class BrokenStore:
+    """A store that always fails."""
+
+    async def get(self, kind: str, tenant: str, key: bytes) -> bytes | None:
+        """Fail."""
+        raise OSError("the store is broken")
+
+    async def put(self, kind: str, tenant: str, key: bytes, value: bytes, *, ttl: float | None = None) -> None:
+        """Fail."""
+        raise OSError("the store is broken")
+
+    async def add(self, kind: str, tenant: str, key: bytes, value: bytes, *, ttl: float | None = None) -> bytes:
+        """Fail."""
+        raise OSError("the store is broken")
+
+
+Facts = Callable[[Exchange], Iterable[Fact]]
+
+
+def usual_facts(exchange: Exchange) -> Iterable[Fact]:
+    """What the built-in stages would say: credentials, a count of four bytes a token, the risk by it."""
+    target = exchange.target
+    counts = tuple(measure(message).size(target) // 4 for message in exchange.conversation.messages)
+    used, window = sum(counts), target.model.window or 10_000
+    share = 100 * used / window
+    bounds = (70, 80, 90, 100, float("inf"))
+    level = next(level for level, bound in zip(RiskLevel, bounds, strict=True) if share <= bound)
+    yield Credentials(key="sk-made")
+    yield TokenCount(total=used, messages=counts)
+    yield Risk(level=level, used=used, reserve=0, limit=window)
+
+
+async def conform(
+    make: Callable[[], AnyStage],
+    *,
+    number: int = 20,
+    seed: int = 0,
+    without: Collection[Law] = (),
+    append_only: bool = False,
+    facts: Facts = usual_facts,
+    models: ModelTable | None = None,
+    answers: Sequence[str] = (),
+) -> Report:
+    """Try a stage on `number` made conversations; AssertionError with all that was found.
+
+    `make` gives a new instance each time. `without` leaves laws out; say why beside it. `append_only` asks for the
+    strict prefix law: the last turn stays too. `facts` are put before the stage runs, as those it `needs`. `answers`
+    are what models say to it, in turn, in each worker.
+    """
+    kit = _Kit(make, frozenset(LAWS) - frozenset(without), facts, models, answers, append_only=append_only)
+    for index, session in enumerate(sessions(number, seed)):
+        await kit.session(f"seed {seed}, conversation {index}", session)
+    await kit.odd()
+    report = Report(kit.requests, kit.edited, kit.epochs, tuple(kit.faults))
+    if report.faults:
+        raise AssertionError("\n".join(report.faults))
+    return report
+
+
+class _Kit:
+    """One run."""
+
+    def __init__(
+        self,
+        make: Callable[[], AnyStage],
+        laws: frozenset[Law],
+        facts: Facts,
+        models: ModelTable | None,
+        answers: Sequence[str],
+        *,
+        append_only: bool,
+    ) -> None:
+        self._make, self._laws, self._facts = make, laws, facts
+        self._models, self._answers, self._append_only = models, answers, append_only
+        self.requests = self.edited = self.epochs = 0
+        self.faults: list[str] = []
+
+    def _bench(self, store: Store, at: float = 0.0) -> StageBench:
+        clock = StillClock(1_750_000_000.0 + at)
+        return StageBench(self._make(), models=self._models, answers=self._answers, clock=clock, store=store)
+
+    def _fault(self, law: Law, where: str, what: str) -> None:
+        if law in self._laws and not any(text.startswith(f"{law}:") for text in self.faults):
+            self.faults.append(f"{law}: {where}: {what}")
+
+    async def _run(
+        self, bench: StageBench, body: bytes, dialect: str, where: str, operation: Operation = "generate"
+    ) -> Exchange | None:
+        """The exchange of a body behind the stage; None where it answered or refused."""
+        exchange = bench.exchange(body, dialect=dialect, operation=operation)
+        for fact in self._facts(exchange):
+            exchange.put(fact)
+        try:
+            reply = await bench.request(exchange)
+        except Refused:
+            return None
+        except ProxyError as error:
+            self._fault("runs", where, error.message)
+            return None
+        for note in exchange.notes:
+            if "undone" in note:
+                self._fault("runs", where, note)
+        if reply is not None:
+            return None
+        bench.sends(exchange)
+        return exchange
+
+    async def session(self, where: str, session: Session) -> None:
+        """All laws on one conversation, request by request."""
+        store = MemoryStore()
+        sent: list[tuple[bytes, bytes]] = []
+        before: Exchange | None = None
+        breaks = 0
+        async with self._bench(store) as bench, self._bench(store, at=86_400.0) as other:
+            for index, body in enumerate(session.bodies()):
+                place = f"{where}, request {index}"
+                exchange = await self._run(bench, body, session.dialect, place)
+                self.requests += 1
+                if exchange is None:
+                    before = None
+                    continue
+                out = exchange.conversation.render()
+                sent.append((body, out))
+                self.edited += exchange.conversation.edited
+                if before is not None and not _holds(before, exchange, append_only=self._append_only):
+                    breaks += 1
+                before = exchange
+                await bench.run_later(exchange)
+                await self._again(other, body, out, session.dialect, place)
+                await self._second(out, session.dialect, place)
+            counts = bench.services.counters.snapshot()
+            written, forced = counts.get("epochs.written", 0), counts.get("epochs.forced", 0)
+            await self._summary(bench, session, where)
+        self.epochs += breaks
+        if breaks > min(-(-len(sent) // 10), written) + forced:
+            text = f"{breaks} of {len(sent)} requests changed what was sent before their last turn"
+            self._fault("prefix", where, text)
+        await self._restart(store, sent, session.dialect, where)
+
+    async def _again(self, other: StageBench, body: bytes, out: bytes, dialect: str, where: str) -> None:
+        """Another worker a day later, and a request that counts."""
+        records = await _records(other)
+        count = await self._run(other, body, dialect, where, "count")
+        if count is not None and count.conversation.render() != out:
+            self._fault("count", where, "a request that counts has other edits")
+        if await _records(other) != records:
+            self._fault("count", where, "a request that counts wrote a record")
+        again = await self._run(other, body, dialect, where)
+        if again is None or again.conversation.render() != out:
+            self._fault("purity", where, "another worker sends other bytes")
+
+    async def _second(self, out: bytes, dialect: str, where: str) -> None:
+        async with self._bench(MemoryStore()) as bench:
+            again = await self._run(bench, out, dialect, f"{where}, second pass")
+        if again is not None and again.conversation.render() != out:
+            self._fault("idempotence", where, "a second pass changes what the first one made")
+
+    async def _restart(self, store: Store, sent: Sequence[tuple[bytes, bytes]], dialect: str, where: str) -> None:
+        """All requests once more, the last one first, in a worker that has the store and no memory."""
+        async with self._bench(store, at=1.0) as bench:
+            for index in range(len(sent) - 1, -1, -1):
+                body, out = sent[index]
+                again = await self._run(bench, body, dialect, f"{where}, request {index} after a restart")
+                if again is None or again.conversation.render() != out:
+                    self._fault("purity", f"{where}, request {index}", "a restarted worker sends other bytes")
+
+    async def _summary(self, bench: StageBench, session: Session, where: str) -> None:
+        *_, body = session.bodies()
+        text = body.rstrip()[:-2]
+        asked = text + b',{"role":"user","content":"' + SUMMARY.encode() + b'"}]}'
+        if session.dialect != "messages" or not body.endswith(b"]}"):
+            return
+        exchange = await self._run(bench, asked, session.dialect, where)
+        if exchange is not None and exchange.compaction and exchange.conversation.edited:
+            self._fault("summary", where, "a client's own request to summarise was edited")
+
+    async def odd(self) -> None:
+        """Broken stores and odd bodies cost an optional stage's work only."""
+        async with self._bench(BrokenStore()) as broken, self._bench(MemoryStore()) as bench:
+            if not broken.pipeline.chain.request or not broken.pipeline.chain.request[0].stage.optional:
+                return
+            for dialect, body in ODD:
+                await self._open(bench, body, dialect, f"the body {body.decode()}")
+            for session in sessions(4, seed=1):
+                *_, body = session.bodies()
+                await self._open(broken, body, session.dialect, "a store that fails")
+
+    async def _open(self, bench: StageBench, body: bytes, dialect: str, where: str) -> None:
+        try:
+            exchange = bench.exchange(body, dialect=dialect)
+            for fact in self._facts(exchange):
+                exchange.put(fact)
+        except ProxyError:
+            # What nobody can read, nobody is asked about.
+            return
+        try:
+            await bench.request(exchange)
+        except Exception as error:
+            self._fault("fail-open", where, f"the request failed: {type(error).__name__}: {error}")
+
+
+async def _records(bench: StageBench) -> int:
+    store: Any = bench.services.store
+    return len(store)
+
+
+def _holds(before: Exchange, after: Exchange, *, append_only: bool) -> bool:
+    """The prefix law for two requests of which the second extends the first."""
+    received = before.received.messages
+    end = len(received)
+    if not append_only:
+        end = max((index + 1 for index, message in enumerate(received) if message.role == "assistant"), default=0)
+    # Counted from the end, since a stage may have removed messages.
+    kept = len(before.conversation.messages) - (len(received) - end)
+    one, other = before.conversation.messages[:kept], after.conversation.messages[:kept]
+    return [measure(message).digest for message in one] == [measure(message).digest for message in other]

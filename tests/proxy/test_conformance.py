@@ -1,0 +1,205 @@
+"""The kit finds what a stage breaks, and has nothing against one that breaks nothing."""
+
+from typing import Any
+
+import pytest
+
+from trimtab.api import (
+    Epoch,
+    Exchange,
+    Owner,
+    Reply,
+    Services,
+    Stage,
+    StageOptions,
+    Text,
+    ToolResult,
+    ToolUse,
+    fingerprint,
+    hookimpl,
+    replace,
+)
+from trimtab.conformance import LAWS
+from trimtab.testing import conform
+
+pytestmark = pytest.mark.anyio
+
+
+class Tried(Stage[StageOptions]):
+    """Edits texts of tool results by `change(exchange, index, text)`."""
+
+    name = "tried"
+    optional = True
+    shapes = True
+
+    def __init__(self) -> None:
+        super().__init__(StageOptions())
+
+    @hookimpl
+    async def start(self, services: Services) -> None:
+        self.services = services
+
+    @hookimpl
+    async def request(self, exchange: Exchange) -> Reply | None:
+        for index, message in enumerate(exchange.conversation.messages):
+            blocks = tuple(self.block(exchange, index, block) for block in message.blocks)
+            if blocks != message.blocks:
+                exchange.edit(index, message.with_blocks(blocks), "tried")
+        return None
+
+    def block(self, exchange: Exchange, index: int, block: Any) -> Any:
+        if isinstance(block, ToolResult):
+            return replace(block, content=tuple(self.block(exchange, index, part) for part in block.content))
+        if isinstance(block, Text) and exchange.conversation.messages[index].role in ("user", "tool"):
+            return replace(block, text=self.change(exchange, index, block.text))
+        return block
+
+    def change(self, exchange: Exchange, index: int, text: str) -> str:
+        return text
+
+
+class Idle(Tried):
+    """Does nothing."""
+
+
+class Short(Tried):
+    """Cuts long texts: a function of each text alone."""
+
+    def change(self, exchange: Exchange, index: int, text: str) -> str:
+        return text[:50] or text
+
+
+class Timed(Tried):
+    """Puts the time in."""
+
+    def change(self, exchange: Exchange, index: int, text: str) -> str:
+        return f"{int(self.services.clock.now())} {text[10:]}"
+
+
+class Sliding(Tried):
+    """Keeps the last three messages whole, so that what was sent changes with every request."""
+
+    def change(self, exchange: Exchange, index: int, text: str) -> str:
+        return text if index > len(exchange.conversation.messages) - 4 else text[:20] + "."
+
+
+class Growing(Tried):
+    """Adds a line at every pass."""
+
+    def change(self, exchange: Exchange, index: int, text: str) -> str:
+        return f"{text}\nmore"
+
+
+class Counting(Tried):
+    """Leaves requests that count as they are."""
+
+    def change(self, exchange: Exchange, index: int, text: str) -> str:
+        return text if exchange.operation == "count" else text[:50]
+
+
+class Raising(Tried):
+    """Fails where a text is long."""
+
+    def change(self, exchange: Exchange, index: int, text: str) -> str:
+        if len(text) > 500:
+            raise RuntimeError("too long for me")
+        return text
+
+
+class Breaking(Tried):
+    """Takes calls out."""
+
+    @hookimpl
+    async def request(self, exchange: Exchange) -> Reply | None:
+        for index, message in enumerate(exchange.conversation.messages):
+            if message.has(ToolUse):
+                left = [block for block in message.blocks if not isinstance(block, ToolUse)]
+                exchange.edit(index, message.with_blocks(left or [Text(text="x")]), "tried")
+        return None
+
+
+class Fragile(Tried):
+    """Not optional, and yet it may not fail; it is left out of `fail-open`."""
+
+    optional = False
+
+
+class Epochal(Tried):
+    """Cuts old texts at epochs."""
+
+    @hookimpl
+    async def request(self, exchange: Exchange) -> Reply | None:
+        epochs, owner = self.services.epochs, Owner(self.name, fingerprint())
+        boundary = epochs.at(exchange, owner, step=4_000)
+        self.frontier = 0
+        if boundary is not None:
+            epoch = await epochs.get(exchange, boundary)
+            if epoch is None:
+                held = await epochs.previous(exchange, boundary) or Epoch()
+                far = boundary.messages - held.messages > 12
+                wanted = Epoch(form="cut", messages=boundary.messages) if far else held
+                epoch = await epochs.settle(exchange, boundary, wanted)
+            self.frontier = epoch.messages
+        return await super().request(exchange)
+
+    def change(self, exchange: Exchange, index: int, text: str) -> str:
+        return text if index >= self.frontier else text[:50]
+
+
+@pytest.mark.parametrize("kind", [Idle, Short, Fragile])
+async def test_what_breaks_nothing_passes(kind: type[Tried]) -> None:
+    report = await conform(kind, number=8)
+    assert report.requests > 20
+    assert (report.edited > 0) is (kind is Short)
+    assert (report.epochs, report.faults) == (0, ())
+
+
+async def test_epochs_pass() -> None:
+    report = await conform(Epochal, number=24, without=["idempotence"])
+    assert report.epochs > 0
+
+
+@pytest.mark.parametrize(
+    ("kind", "law", "told"),
+    [
+        (Timed, "purity", "another worker sends other bytes"),
+        (Sliding, "prefix", "requests changed what was sent before their last turn"),
+        (Growing, "idempotence", "a second pass changes what the first one made"),
+        (Counting, "count", "a request that counts has other edits"),
+        (Raising, "runs", "undone: RuntimeError: too long for me"),
+        (Breaking, "runs", "undone: "),
+    ],
+)
+async def test_what_is_broken_is_told(kind: type[Tried], law: str, told: str) -> None:
+    with pytest.raises(AssertionError) as caught:
+        await conform(kind, number=10)
+    [line] = [line for line in str(caught.value).splitlines() if line.startswith(f"{law}: seed 0, conversation")]
+    assert told in line
+
+
+async def test_a_law_can_be_left_out() -> None:
+    assert (await conform(Growing, number=8, without=["idempotence"])).edited > 0
+    with pytest.raises(AssertionError):
+        await conform(Timed, number=8, without=[law for law in LAWS if law != "purity"])
+
+
+async def test_the_strict_law_keeps_the_last_turn_too() -> None:
+    class Late(Tried):
+        def change(self, exchange: Exchange, index: int, text: str) -> str:
+            return text if index + 1 == len(exchange.conversation.messages) else text[:50]
+
+    await conform(Late, number=8)
+    with pytest.raises(AssertionError, match="prefix"):
+        await conform(Late, number=8, append_only=True)
+
+
+async def test_a_stage_that_records_what_it_counts_is_found() -> None:
+    class Writing(Tried):
+        @hookimpl
+        async def request(self, exchange: Exchange) -> Reply | None:
+            if exchange.operation == "count":
+                await self.services.store.put("mine", "", exchange.received.render()[-64:], b"1")
+            return None
+
+    with pytest.raises(AssertionError, match="a request that counts wrote a record"):
+        await conform(Writing, number=8)
