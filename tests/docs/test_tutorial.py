@@ -61,7 +61,7 @@ def test_the_examples_own_test_passes(installed: Path) -> None:
     (empty / source.name).write_bytes(source.read_bytes())
     pytest_here = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--rootdir", str(empty)]
     told = run([*pytest_here, source.name], empty, installed / "site")
-    assert "2 passed" in told
+    assert "3 passed" in told
 
 
 def test_check_prints_what_the_page_shows(installed: Path) -> None:
