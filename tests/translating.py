@@ -49,6 +49,7 @@ class Result(msgspec.Struct):
 
     body: dict[str, Any]
     dropped: tuple[str, ...]
+    stop_words: tuple[str, ...] = ()
 
     @property
     def messages(self) -> list[dict[str, Any]]:
@@ -74,7 +75,7 @@ def sent(dialect: str, body: Mapping[str, Any], target: Target) -> Result:
     if target.dialect != dialect:
         assert decoded["model"] == target.model.name
         check(target.dialect, decoded)
-    return Result(decoded, found.dropped)
+    return Result(decoded, found.dropped, found.stop_words)
 
 
 def user(*content: Any) -> dict[str, Any]:

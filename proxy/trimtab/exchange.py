@@ -108,6 +108,8 @@ class Exchange:
         self.edits: list[Edit] = []
         self.dropped: list[str] = []
         """Names of what could not be passed on; the client reads them in `x-trimtab-dropped`."""
+        self.stop_words: tuple[str, ...] = ()
+        """The client's stop words that the upstream was not told: the core cuts the reply at them."""
         self.sent: bytes | None = None
         """The body as it left, translated or not; None before that."""
         self.notes: list[str] = []

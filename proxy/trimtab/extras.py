@@ -71,13 +71,23 @@ def opened(exchange: Exchange, events: Sequence[Event]) -> Sequence[Event]:
 
 def ended(exchange: Exchange, events: Sequence[Event], characters: int) -> Sequence[Event]:
     """The events with an estimate at the end, where the upstream told no usage; by the reply's size in characters."""
-    count = exchange.get(TokenCount)
-    silent = any(isinstance(event, Finished) and event.usage is None for event in events)
-    if count is None or not characters or not silent:
+    if not characters or not any(isinstance(event, Finished) and _silent(event.usage) for event in events):
         return events
-    guess = Usage(input=count.calibrated, output=-(-characters // PER_TOKEN), estimated=True)
-    exchange.outcome.usage = exchange.outcome.usage or guess
+    count, told = exchange.get(TokenCount), exchange.outcome.usage
+    if count is None and told is None:
+        return events
+    output = -(-characters // PER_TOKEN)
+    if told is not None:
+        guess = replace(told, output=output, estimated=True)
+    else:
+        guess = Usage(input=0 if count is None else count.calibrated, output=output, estimated=True)
+    exchange.outcome.usage = guess
     return [replace(event, usage=guess) if isinstance(event, Finished) else event for event in events]
+
+
+def _silent(usage: Usage | None) -> bool:
+    """Whether a usage says nothing of a reply: some upstreams tell zero although they wrote one."""
+    return usage is None or not usage.output
 
 
 def size(event: Event) -> int:

@@ -1,15 +1,22 @@
 """What goes to an upstream, and what its refusals mean."""
 
 from collections.abc import Mapping
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING
 
-from trimtab import headers
-from trimtab.dialects.problems import cause_of
+import msgspec
+
+from trimtab import headers, strict
+from trimtab.conversation import Image
+from trimtab.dialects.codes import BAD_PARAMETER, reset_in
+from trimtab.dialects.problems import cause_of, code_of, complaint_of, native_of
 from trimtab.endpoints import endpoint, host
 from trimtab.errors import Cause, Refused, UpstreamError
 from trimtab.exchange import Exchange, Operation
 from trimtab.facts import Credentials
 from trimtab.models import Target, Upstream
+from trimtab.splice import scan, splice
 from trimtab.translate import translate
 from trimtab.upstream import Call, Response
 
@@ -56,8 +63,29 @@ def call_for(
     translated = translate(exchange.conversation, target)
     for name in translated.dropped:
         exchange.drop(name)
+    if runtime.config.core.strict:
+        strict.check(exchange.dropped)
+    exchange.stop_words = translated.stop_words
     exchange.sent = translated.body
     return compose(runtime, exchange, target, translated.body, operation, query, keyed)
+
+
+def relieved(exchange: Exchange, target: Target, call: Call, error: UpstreamError) -> Call | None:
+    """The call once more without its limit of output, which z.ai's vision models refuse (protocol.md P23).
+
+    None where that is not what the upstream refused; the next refusal stands.
+    """
+    if not (native_of(error.body) == BAD_PARAMETER and target.model.images and exchange.conversation.has(Image)):
+        return None
+    scanned = scan(call.body, ())
+    limits = [name for name in ("max_tokens", "max_completion_tokens") if name in scanned.members]
+    if not limits:
+        return None
+    for name in limits:
+        exchange.drop(name)
+    body = splice(scanned, dict.fromkeys(limits), {})
+    exchange.sent = body
+    return msgspec.structs.replace(call, body=body)
 
 
 def compose(
@@ -141,6 +169,9 @@ def client_key(fields: Mapping[str, str]) -> str | None:
 
 def _cause(status: int, body: bytes) -> Cause:
     """What the body names (an overflow, a quota) says more than the status, unless it only names whose fault it is."""
+    code = code_of(body)
+    if code is not None:
+        return code.cause
     named = cause_of(body)
     if named is None or named in (Cause.MALFORMED, Cause.UPSTREAM):
         return _CAUSES.get(status, Cause.UPSTREAM)
@@ -172,5 +203,23 @@ async def refusal(call: Call, response: Response) -> UpstreamError:
         status=status,
         body=body,
         content_type=response.content_type,
-        headers=headers.to_client(response.headers),
+        headers=_waits(_cause(status, body), body, response),
     )
+
+
+def _waits(cause: Cause, body: bytes, response: Response) -> dict[str, str]:
+    """The headers for the client, with the time at which a quota is reset where only the text names it."""
+    told = headers.to_client(response.headers)
+    if cause is Cause.QUOTA and not told.keys() & {"retry-after", "retry-after-ms"}:
+        seconds = reset_in(complaint_of(body), _now(response))
+        if seconds is not None:
+            told["retry-after"] = str(seconds)
+    return told
+
+
+def _now(response: Response) -> datetime:
+    """The upstream's own time, which its texts mean."""
+    try:
+        return parsedate_to_datetime(response.headers.get("date", ""))
+    except ValueError:
+        return datetime.now(UTC)

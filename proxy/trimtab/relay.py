@@ -10,11 +10,12 @@ from collections.abc import Sequence
 
 import msgspec
 
-from trimtab import extras
+from trimtab import extras, overflow
 from trimtab.conversation import Conversation
+from trimtab.dialects import stops
 from trimtab.dialects.base import Decoder, Dialect
 from trimtab.dialects.sse import Framer, parse
-from trimtab.errors import ProxyError, StageFailed, UpstreamError
+from trimtab.errors import Cause, ProxyError, StageFailed, UpstreamError
 from trimtab.events import (
     BlockStop,
     Event,
@@ -22,22 +23,25 @@ from trimtab.events import (
     Finished,
     Opaque,
     Started,
+    StopReason,
     TextDelta,
     ThinkingDelta,
     ToolDelta,
     ToolStart,
     Usage,
+    replace,
 )
 from trimtab.exchange import Exchange
+from trimtab.gauge import Gauge
 from trimtab.pipeline import Listener, Pipeline
 from trimtab.rescue import Hold, Shown
+from trimtab.stopwords import StopWords
 from trimtab.translate import Spelling, respelled
 
 LOST = "connection lost: the upstream's stream broke off before its end"
 """Some clients know by such words that trying again may help (pi, seen with tools/agents)."""
 _BLOCKS = (TextDelta, ThinkingDelta, ToolStart, ToolDelta, BlockStop)
 _ALWAYS = (Started, Finished, Failed)
-_AROUND = (Started, Finished, Failed, Opaque)
 _NO_CHOICE = re.compile(rb'"choices"[ ]*:[ ]*\[[ ]*\]')
 _USAGE = re.compile(rb'"usage"[ ]*:[ ]*\{')
 
@@ -82,18 +86,22 @@ class Relay:
         """Whether frames leave as bytes; no longer once a stage left no frame for its events."""
         asked = wants_usage(exchange)
         self._hides = self._passes and not asked and _asks(exchange.conversation)
-        whole = not self._passes or any(listener.wants(kind) for kind in _BLOCKS)
+        self._stop = StopWords(exchange.stop_words) if exchange.stop_words else None
+        whole = not self._passes or self._stop is not None or any(listener.wants(kind) for kind in _BLOCKS)
         self._framer = Framer()
         self._whole = whole
         everything = whole or shown is not None
         self._decoder: Decoder = upstream.decoder((lambda kind: True) if everything else listener.wants)
-        changing = whole or any(listener.wants(kind) for kind in _AROUND)
+        self._decoder.patient = not self._passes
         model = exchange.received.model
-        self._encoder = client.encoder(model, usage=asked) if changing else None
+        self._encoder = client.encoder(model, usage=asked)
         if shown is not None and self._follows:
             self._encoder = shown.again(client, model, usage=asked)
         elif shown is not None and whole and not self._passes:
             shown.encoder = self._encoder
+        self._gauge = None if whole else Gauge()
+        self._renames: bool | None = None if self._passes else False
+        """Whether frames that pass name another model than the client; None until the upstream has named its own."""
         self._held: list[bytes] = []
         self._begun = self._follows
         self._follow = shown.follow if shown is not None and self._follows else None
@@ -133,7 +141,7 @@ class Relay:
     def _let_go(self, hold: Hold) -> bytes:
         """What is held, as it would have been written."""
         events, out = hold.release()
-        if self._passes or self._encoder is None:
+        if self._passes:
             return out
         return self._encoder.encode(events if self._follow is None else self._follow(events))
 
@@ -156,21 +164,25 @@ class Relay:
             if not self._begun or self._shown is not None:
                 raise
             self.ended = True
-            self._exchange.outcome.error = error
+            self._exchange.outcome.error = error = overflow.told(self._exchange, error)
             return self._client.error_frame(error, self._exchange.id)
 
     def _frame(self, frame: bytes) -> bytes:
         events = self._decoder.decode(frame)
         self.ended = self._decoder.closed
+        if self._decoder.word is not None and self._passes:
+            frame = stops.reworded(frame, self._decoder.word)
         if self._hides and _NO_CHOICE.search(frame) and _USAGE.search(frame):
             # Usage that route asked for: the client did not, and may not expect a chunk without a choice.
             frame = b""
+        if self._gauge is not None and not _told_usage(self._exchange):
+            self._gauge.add(frame)
         if events:
             return self._pass(events, frame)
         if not self._passes:
             return b""
         if self._begun:
-            return frame
+            return self._client.rename(frame, self._exchange.received.model) if self._renames else frame
         # A comment before the first event must not open the answer: a failure may still become a plain HTTP error.
         self._held.append(frame)
         return b""
@@ -185,7 +197,12 @@ class Relay:
                 self.ended = True
         known = self._wanted(events)
         self._characters += sum(map(extras.size, known))
-        told = extras.ended(self._exchange, extras.opened(self._exchange, known), self._characters)
+        told = known if self._stop is None else self._stop(known)
+        told = extras.opened(self._exchange, told)
+        if ends(events) or ends(told):
+            size = self._characters + (0 if self._gauge is None else self._gauge.characters())
+            _refuse_silence(events, size)
+            told = extras.ended(self._exchange, told, size)
         after = self._listener(told)
         if ends(known) and not ends(after):
             raise StageFailed(self._exchange.stage or "event", "the end of the reply was dropped")
@@ -195,6 +212,12 @@ class Relay:
             seen, _ = self._hold.take(seen, b"")
             after = seen
         out = self._render(known, after, frame)
+        if self._renames is None:
+            self._renames = _names_another(events, self._exchange.received.model)
+        if self._renames and self._passes:
+            out = self._client.rename(out, self._exchange.received.model)
+        if self._stop is not None and self._stop.cut:
+            self.ended = True
         if self._annotated and out and (members := extras.added(self._exchange, after)):
             out = extras.annotate(out, members)
         if self._shown is not None:
@@ -210,16 +233,15 @@ class Relay:
         return b"".join(self._held) + out
 
     def _render(self, before: Sequence[Event], after: Sequence[Event], frame: bytes) -> bytes:
-        patched = None
+        patched, late = None, b""
         if self._passes:
-            patched = self._client.patch(frame, before, after) if frame and after is not before else frame
-        made = (
-            b""
-            if self._encoder is None
-            else self._encoder.encode(after if self._follow is None else self._follow(after))
-        )
+            if ends(before) and _last(frame) and _alike(before, after):
+                late, patched = self._encoder.late(after), frame
+            else:
+                patched = self._client.patch(frame, before, after) if frame and after is not before else frame
+        made = self._encoder.encode(after if self._follow is None else self._follow(after))
         if patched is not None:
-            return patched
+            return late + patched
         self._passes = False
         return made
 
@@ -233,6 +255,48 @@ class Relay:
 def ends(events: Sequence[Event]) -> bool:
     """Whether a reply comes to its end in these events, a good one or a failure."""
     return any(isinstance(event, Finished | Failed) for event in events)
+
+
+def _last(frame: bytes) -> bool:
+    """Whether a frame holds no more than the last word, behind an end that has left already."""
+    return not frame or parse(frame).data == b"[DONE]"
+
+
+def _alike(before: Sequence[Event], after: Sequence[Event]) -> bool:
+    """Whether two sequences differ in the usage they tell and in nothing else."""
+    return _without_usage(before) == _without_usage(after)
+
+
+def _without_usage(events: Sequence[Event]) -> list[Event]:
+    return [replace(event, usage=None) if isinstance(event, Finished) else event for event in events]
+
+
+def _told_usage(exchange: Exchange) -> bool:
+    usage = exchange.outcome.usage
+    return usage is not None and usage.output > 0
+
+
+def _names_another(events: Sequence[Event], model: str) -> bool | None:
+    """Whether the upstream calls the model by another name than the client; None while it has not named it."""
+    return next((bool(event.model) and event.model != model for event in events if isinstance(event, Started)), None)
+
+
+def _refuse_silence(events: Sequence[Event], size: int) -> None:
+    """Some upstreams take a prompt that is too long, and end at once: that is an overflow and no reply."""
+    for event in events:
+        if isinstance(event, Finished) and event.reason is StopReason.CONTEXT and not size:
+            raise UpstreamError("the upstream's context window is exceeded", cause=Cause.OVERFLOW)
+
+
+def settled(exchange: Exchange, events: Sequence[Event]) -> Sequence[Event]:
+    """All events of a reply, cut at the client's stop words, with an estimate where the upstream told no usage.
+
+    Raises UpstreamError where an end without a reply is an overflow.
+    """
+    size = sum(map(extras.size, events))
+    _refuse_silence(events, size)
+    told = StopWords(exchange.stop_words)(events) if exchange.stop_words else events
+    return extras.ended(exchange, told, size)
 
 
 def _whole(rest: bytes) -> bool:
@@ -263,6 +327,7 @@ def _asks(conversation: Conversation) -> bool:
 def gather(exchange: Exchange, upstream: Dialect, body: bytes) -> list[Event]:
     """All events of a stream that came whole. Raises UpstreamError when it is not complete."""
     decoder, framer = upstream.decoder(lambda kind: True), Framer()
+    decoder.patient = True
     frames = framer.feed(body)
     if framer.rest.strip():
         frames.append(framer.rest + b"\n\n")
@@ -294,6 +359,13 @@ def _truer(new: Usage | None, old: Usage | None) -> Usage | None:
     return old if new is None else new
 
 
+def _word(client: Dialect, events: Sequence[Event]) -> str | None:
+    """The right word for the end of a whole reply, where the upstream said another."""
+    called = any(isinstance(event, ToolStart) for event in events)
+    native = next((event.native for event in events if isinstance(event, Finished)), "")
+    return stops.fitting(native, stops.CHAT if client.name == "chat" else stops.MESSAGES, called=called)
+
+
 def whole(
     exchange: Exchange, listener: Listener, upstream: Dialect, client: Dialect, body: bytes, *, annotated: bool = False
 ) -> bytes:
@@ -301,10 +373,15 @@ def whole(
     events: Sequence[Event] = upstream.unfold(body)
     for event in events:
         observe(exchange, event)
-    after = listener(extras.ended(exchange, events, sum(extras.size(event) for event in events)))
-    out = body if after is events and upstream.name == client.name else None
-    if out is None and upstream.name == client.name:
+    after = listener(settled(exchange, events))
+    same = upstream.name == client.name
+    if same and (word := _word(client, events)) is not None:
+        body = stops.reworded(body, word)
+    out = body if after is events and same else None
+    if out is None and same:
         out = client.patch(body, events, after)
     if out is None:
         out = client.fold(after, exchange.received.model)
+    elif _names_another(events, exchange.received.model):
+        out = client.rename(out, exchange.received.model)
     return extras.annotate(out, extras.added(exchange, after)) if annotated else out

@@ -17,14 +17,14 @@ from trimtab.events import Event
 from trimtab.exchange import Exchange
 from trimtab.hookspecs import Reply
 from trimtab.models import Target
-from trimtab.outgoing import call_for, refusal
+from trimtab.outgoing import call_for, refusal, relieved
 from trimtab.overflow import told
 from trimtab.pipeline import Listener, Pipeline
 from trimtab.policy import client_of
 from trimtab.rescue import Shown
 from trimtab.runtime import Runtime
 from trimtab.translate import Spelling, spelling
-from trimtab.upstream import Response
+from trimtab.upstream import Call, Response
 from trimtab.watch import ClientGone, Watch
 
 
@@ -123,6 +123,15 @@ class Serving:
         self._exchange.outcome.sent_bytes = len(call.body)
         translated = target.dialect != self._exchange.dialect
         self._spelling = spelling(self._exchange.conversation, target.dialect) if translated else None
+        try:
+            await self._send(watch, target, call)
+        except UpstreamError as error:
+            again = relieved(self._exchange, target, call, error)
+            if again is None:
+                raise
+            await self._send(watch, target, again)
+
+    async def _send(self, watch: Watch, target: Target, call: Call) -> None:
         asked = perf_counter()
         async with await self._runtime.forwarder.send(call) as response:
             self._waited = perf_counter() - asked
@@ -180,7 +189,7 @@ class Serving:
 
     def _passed(self, events: Sequence[Event]) -> Sequence[Event]:
         """All events of a reply through the stages, with estimates where the upstream told no usage."""
-        told = extras.ended(self._exchange, events, sum(map(extras.size, events)))
+        told = relay.settled(self._exchange, events)
         return self._listener()(extras.opened(self._exchange, told))
 
     def _marked(self, out: bytes, events: Sequence[Event]) -> bytes:

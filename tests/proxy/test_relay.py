@@ -119,10 +119,18 @@ class Changes(Stage[StageOptions]):
 class Way:
     """An exchange, its relay, and what the client got."""
 
-    def __init__(self, name: str, *stages: Changes, sends: dict[str, Any] | None = None, upstream: str = "") -> None:
-        body = {"model": "auto", "stream": True, "messages": [{"role": "user", "content": "hi"}], **(sends or {})}
+    def __init__(
+        self,
+        name: str,
+        *stages: Changes,
+        sends: dict[str, Any] | None = None,
+        upstream: str = "",
+        stop: tuple[str, ...] = (),
+    ) -> None:
+        body = {"model": "glm", "stream": True, "messages": [{"role": "user", "content": "hi"}], **(sends or {})}
         self.pipeline = (bench := StageBench(*stages)).pipeline
         self.exchange = bench.exchange(body, dialect=name)
+        self.exchange.stop_words = stop
         self.upstream, self.client = DIALECTS[upstream or name], DIALECTS[name]
         self.begin()
 
@@ -434,7 +442,7 @@ def test_another_dialect_is_written_by_its_encoder() -> None:
     kinds = [value["type"] for value in way.data]
     assert kinds[:2] == ["message_start", "ping"]
     assert kinds[-2:] == ["message_delta", "message_stop"]
-    assert way.data[0]["message"]["model"] == "auto"
+    assert way.data[0]["message"]["model"] == "glm"
     assert way.data[-2]["usage"]["cache_read_input_tokens"] == 60
     assert b"keep-alive" not in way.got
     assert way.relay.ended
@@ -465,8 +473,10 @@ MESSAGES_BODY = json.dumps(
 BODIES = {"chat": CHAT_BODY, "messages": MESSAGES_BODY}
 
 
-def whole(name: str, body: bytes, *stages: Changes, client: str = "") -> tuple[bytes, Exchange]:
-    way = Way(client or name, *stages)
+def whole(
+    name: str, body: bytes, *stages: Changes, client: str = "", sends: dict[str, Any] | None = None
+) -> tuple[bytes, Exchange]:
+    way = Way(client or name, *stages, sends=sends)
     made = relay.whole(way.exchange, way.listener, DIALECTS[name], DIALECTS[client or name], body)
     return made, way.exchange
 
@@ -494,14 +504,14 @@ def test_a_whole_reply_with_other_events_is_made_anew(name: str) -> None:
     body, _ = whole(name, BODIES[name], Changes(split, TextDelta))
     made = json.loads(body)
     said = made["choices"][0]["message"]["content"] if name == "chat" else made["content"][0]["text"]
-    assert (said, made["model"]) == ("one", "auto")
+    assert (said, made["model"]) == ("one", "glm")
     assert whole(name, body)[1].outcome.usage == USAGE[name]
 
 
 def test_a_whole_reply_in_another_dialect() -> None:
     body, _ = whole("chat", CHAT_BODY, client="messages")
     made = json.loads(body)
-    assert (made["model"], made["content"][0]["text"], made["usage"]["input_tokens"]) == ("auto", "one", 40)
+    assert (made["model"], made["content"][0]["text"], made["usage"]["input_tokens"]) == ("glm", "one", 40)
 
 
 @BOTH
@@ -523,3 +533,69 @@ def test_a_stream_that_came_whole_is_gathered(name: str) -> None:
     with pytest.raises(UpstreamError, match="too fast"):
         relay.gather(exchange, DIALECTS[name], first(name, 4) + ERROR[name])
     assert relay.gather(exchange, DIALECTS[name], STREAMS[name][:-2]) == events
+
+
+def test_the_client_hears_its_own_name_of_the_model() -> None:
+    for name, stream in STREAMS.items():
+        body = json.dumps({**json.loads(BODIES[name]), "model": "glm"}).encode()
+        way = Way(name, sends={"model": "mine"}).feed(stream)
+        assert way.got == stream.replace(b'"model": "glm"', b'"model": "mine"')
+        assert b'"mine"' in whole(name, body, sends={"model": "mine"})[0]
+
+
+def test_usage_told_once_more_is_taken_and_scaled() -> None:
+    more = {"prompt_tokens": 100, "completion_tokens": 9}
+    late = sse(chunk({"content": "a"}), chunk({}, "stop", usage=CHAT_USAGE), chunk({}, usage=more))
+    way = Way("chat", Changes(double, Started, Finished)).feed(late + b"data: [DONE]\n\n")
+    assert [value["usage"]["completion_tokens"] for value in way.data[1:3]] == [14, 18]
+    assert way.exchange.outcome.usage == Usage(input=100, output=9)
+    way = Way("messages", upstream="chat").feed(late + b"data: [DONE]\n\n")
+    assert [value["usage"]["output_tokens"] for value in way.data if value["type"] == "message_delta"] == [9]
+    ends = [
+        {"type": "message_delta", "delta": {"stop_reason": "end_turn"}, "usage": {"output_tokens": 2}},
+        {"type": "message_delta", "delta": {}, "usage": {"output_tokens": 7}},
+        {"type": "message_stop"},
+    ]
+    way = Way("messages").feed(sse(START, *ends))
+    assert (way.got, way.exchange.outcome.usage) == (sse(START, *ends), USAGE["messages"])
+    way = Way("chat", upstream="messages", sends={"stream_options": {"include_usage": True}}).feed(sse(START, *ends))
+    assert [value["usage"]["completion_tokens"] for value in way.data[:-1] if value["usage"]] == [7]
+
+
+def test_an_end_for_want_of_room_without_a_reply_is_an_overflow() -> None:
+    finish = "model_context_window_exceeded"
+    with pytest.raises(UpstreamError) as caught:
+        Way("chat").feed(sse(chunk({}, finish, usage=CHAT_USAGE)))
+    assert caught.value.cause is Cause.OVERFLOW
+    way = Way("chat").feed(sse(chunk({"role": "assistant"}), chunk({}, finish, usage=CHAT_USAGE)))
+    assert way.data[-1]["error"]["code"] == "context_length_exceeded"
+    spoken = sse(chunk({"content": "one"}), chunk({}, finish, usage=CHAT_USAGE))
+    assert Way("chat").feed(spoken).got == spoken.replace(finish.encode(), b"length")
+    message = {"role": "assistant", "content": ""}
+    silent = {"choices": [{"message": message, "finish_reason": finish}], "usage": CHAT_USAGE}
+    with pytest.raises(UpstreamError):
+        whole("chat", json.dumps(silent).encode())
+
+
+def test_a_plain_end_behind_calls_is_told_as_calls() -> None:
+    call = {"tool_calls": [{"index": 0, "id": "t", "function": {"name": "read", "arguments": "{}"}}]}
+    stream = sse(chunk(call), chunk({}, "stop", usage=CHAT_USAGE)) + b"data: [DONE]\n\n"
+    assert Way("chat").feed(stream).got == stream.replace(b'"stop"', b'"tool_calls"')
+
+
+def test_a_stop_word_that_the_upstream_was_not_told_ends_the_stream() -> None:
+    stream = sse(chunk({"content": "one E"}), chunk({"content": "ND two"}))
+    way = Way("chat", stop=("END",)).feed(stream)
+    assert way.relay.ended
+    assert "".join(value["choices"][0]["delta"].get("content", "") for value in way.data[:-1]) == "one "
+    assert (way.data[-2]["choices"][0]["finish_reason"], way.data[-1]) == ("stop", "[DONE]")
+    way = Way("messages", stop=("END",), upstream="chat").feed(stream)
+    assert way.data[-2]["delta"]["stop_sequence"] == "END"
+    assert way.feed(stream).data[-1] == {"type": "message_stop"}
+
+
+def test_an_overflow_inside_a_stream_is_told_in_the_clients_words() -> None:
+    error = {"error": {"code": "1261", "message": "Prompt exceeds max length", "type": "invalid_request_error"}}
+    way = Way("chat").feed(sse(chunk({"content": "a"}), error))
+    assert way.data[-1]["error"]["message"].startswith("prompt is too long")
+    assert way.data[-1]["error"]["param"] == "messages"

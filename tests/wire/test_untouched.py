@@ -76,7 +76,11 @@ async def test_every_recorded_request_arrives_as_sent(tmp_path: Path) -> None:
             named = renamed(path, body)
             answer = await post(proxy.url, path, named)
             assert answer.status == 200, (name, answer.body)
-            assert upstream.sent[-1].body == named.replace(b'-openai"', b'"', 1), name
+            sent = named.replace(b'-openai"', b'"', 1)
+            if name.startswith("aider") and path == "/v1/chat/completions":
+                # z.ai refuses a temperature of 0 there (P24); nothing else changes.
+                sent = sent.replace(b'"temperature":0}', b'"temperature":0.01}')
+            assert upstream.sent[-1].body == sent, name
 
 
 @needs_recordings

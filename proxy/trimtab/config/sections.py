@@ -84,6 +84,8 @@ class CoreOptions(Section, frozen=True, kw_only=True):
     """Seconds for which it is left out."""
     extras: bool = True
     """Whether replies say how full the context is, in members beside the upstream's own."""
+    strict: bool = False
+    """Whether a request is refused that would lose a part of its meaning on its way to the upstream."""
 
 
 class RetryOptions(Section, frozen=True, kw_only=True):

@@ -60,16 +60,24 @@ def _warn(draft: Draft, override: Override, path: tuple[str, ...]) -> None:
             )
 
 
+_MOVABLE = ("max-parallel", "accepts")
+"""Members of a shipped row that speak of its host: the limit of its plan, and the white-list of its API."""
+
+_VENDORS = (".z.ai", ".bigmodel.cn")
+"""Hosts of the shipped rows' vendor, which all speak alike."""
+
+
 def _moved(draft: Draft, name: str, shipped: Mapping[str, Any]) -> None:
-    # A limit of the shipped host is none of the host an upstream was moved to.
+    # What a row says of the shipped host is not true of the one an upstream was moved to.
     base = draft.table(("upstream", name)).get("base-url")
-    limit = ("upstream", name, "max-parallel")
-    if (
-        isinstance(base, str)
-        and host(base) != host(shipped.get("base-url", base))
-        and draft.sources.get(limit) == "models.toml"
-    ):
-        draft.forget(limit)
+    home = host(shipped.get("base-url", base or ""))
+    if not isinstance(base, str) or host(base) == home:
+        return
+    for member in _MOVABLE:
+        told = ("upstream", name, member)
+        same = member == "accepts" and host(base).endswith(_VENDORS)
+        if draft.sources.get(told) == "models.toml" and not same:
+            draft.forget(told)
 
 
 def _rows(draft: Draft, kind: str, row: type[Any]) -> dict[str, Any]:

@@ -45,6 +45,12 @@ class Decoder(ABC):
     closed: bool = False
     """Whether the frame just decoded was the upstream's last word; what follows it is not for the client."""
 
+    word: str | None = None
+    """The right word for the end, in the upstream's own dialect, where the upstream said another."""
+    patient: bool = False
+    """Whether `Finished` waits for the upstream's last word, so that usage told behind the finish is in it. Else it
+    comes with the frame that finishes, and once more where a later frame tells another usage."""
+
     @abstractmethod
     def decode(self, frame: bytes) -> Sequence[Event]:
         """The events of one whole SSE frame; none when nobody wants what it holds."""
@@ -64,6 +70,10 @@ class Encoder(ABC):
     @abstractmethod
     def encode(self, events: Iterable[Event]) -> bytes:
         """The frames for some events; empty when they show nothing in this dialect."""
+
+    def late(self, events: Iterable[Event]) -> bytes:
+        """Frames that tell a usage only, for a stream whose end has left as it came; call it before `encode`."""
+        return b""
 
 
 class Dialect(ABC):

@@ -119,6 +119,7 @@ class Chat(Dialect):
         body = self.own_error(error)
         if body is not None:
             status = problems.own_status(error) or status
+            body = problems.completed(body, {("error", "param"): None, ("error", "code"): None})
         headers = {**problems.retried(error), "x-request-id": request_id}
         return Rendered(status, headers, body or self._failure(error))
 

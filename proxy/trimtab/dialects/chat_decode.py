@@ -146,15 +146,23 @@ class ChatDecoder(Decoder):
             return ()
         if data.strip() == b"[DONE]":
             self.closed = True
-        elif b'"error"' in data:
+        elif b'"error"' in data or b'"usage"' in data:
             try:
-                error = _CHUNK.decode(data).error
+                chunk = _CHUNK.decode(data)
             except msgspec.DecodeError:
                 return ()
-            if error is not None:
-                told = complaint(error)
+            if chunk.error is not None:
+                told = complaint(chunk.error)
                 return self._fail(Failed(told.message, told.cause, told.native))
+            return self._recounted(stops.said(usage_of(chunk.usage)))
         return ()
+
+    def _recounted(self, usage: Usage | None) -> Sequence[Event]:
+        """The end once more, where a chunk behind it tells another usage."""
+        if usage is None or usage == self._usage:
+            return ()
+        self._usage = usage
+        return (self._finished(),)
 
     def finish(self) -> Sequence[Event]:
         """The end, where the upstream gave a finish reason and no more."""
@@ -186,7 +194,7 @@ class ChatDecoder(Decoder):
         failed = stops.broken(self._native or "")
         if failed is not None:
             return (*events, *self._fail(failed))
-        if self._native is not None and self._usage is not None:
+        if self._native is not None and self._usage is not None and not self.patient:
             return (*events, *self._end())
         if not events and not chunk.choices and chunk.usage is None:
             return self._pass(frame, "unknown")
@@ -198,6 +206,7 @@ class ChatDecoder(Decoder):
             self._delta(delta, events)
         if choice.finish_reason:
             self._native = choice.finish_reason
+            self.word = stops.fitting(choice.finish_reason, stops.CHAT, called=self._called)
             self.complete = True
         self._usage = stops.said(usage_of(choice.usage)) or self._usage
 
@@ -281,6 +290,9 @@ class ChatDecoder(Decoder):
                 self._begin(tool, events)
         if not self._skip:
             self._stop(events, last=True)
+        return [*events, self._finished()]
+
+    def _finished(self) -> Finished:
         native = self._native or ""
         reason = stops.reason(native, called=self._called) if native else StopReason.END
-        return [*events, Finished(reason, self._usage, None, native)]
+        return Finished(reason, self._usage, None, native)

@@ -125,8 +125,12 @@ class ChatEncoder(Encoder):
         self._over = True
         filled = b"".join(self._fill(index) for index in sorted(self._empty))
         end = self._chunk({}, stops.CHAT[finished.reason])
+        return filled + end + self._counted(finished) + DONE
+
+    def _counted(self, finished: Finished) -> bytes:
         usage = usage_json(finished.usage) if self._usage else None
-        last = b""
-        if usage is not None:
-            last = sse.write(msgspec.json.encode({**self._head, "choices": [], "usage": usage}))
-        return filled + end + last + DONE
+        return b"" if usage is None else sse.write(msgspec.json.encode({**self._head, "choices": [], "usage": usage}))
+
+    def late(self, events: Iterable[Event]) -> bytes:
+        """The chunk of the usage, for those who asked."""
+        return b"".join(self._counted(event) for event in events if isinstance(event, Finished) and not self._over)

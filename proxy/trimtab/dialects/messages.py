@@ -111,6 +111,7 @@ class Messages(Dialect):
         body = self.own_error(error)
         if body is not None:
             status = problems.own_status(error) or status
+            body = problems.completed(body, {("request_id",): request_id or None})
         headers = {**problems.retried(error), "request-id": request_id}
         return Rendered(status, headers, body or self._failure(error, request_id))
 

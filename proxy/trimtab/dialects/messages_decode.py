@@ -49,7 +49,8 @@ class MessagesDecoder(Decoder):
         self._unknown: set[int] = set()
         self._inputs: dict[int, str] = {}
         self._called = False
-        self._finished = False
+        self._finished: Finished | None = None
+        self._reason: tuple[str, str | None] | None = None
         self._over = False
 
     def narrow(self, wanted: Wanted) -> None:
@@ -147,24 +148,27 @@ class MessagesDecoder(Decoder):
 
     def _message(self, found: Frame, frame: bytes) -> Sequence[Event]:
         self._counters = merged(self._counters, found.usage)
-        if found.delta is None or found.delta.stop_reason is None:
+        if found.delta is not None and found.delta.stop_reason is not None:
+            failed = stops.broken(found.delta.stop_reason)
+            if failed is not None:
+                return self._fail(failed)
+            self.word = stops.fitting(found.delta.stop_reason, stops.MESSAGES, called=self._called)
+            self._reason = self._reason or (found.delta.stop_reason, found.delta.stop_sequence)
+        if self._reason is None:
             return self._pass(frame, found.type)
-        return self._end(found.delta.stop_reason, found.delta.stop_sequence)
+        return () if self.patient else self._end()
 
-    def _end(self, native: str, sequence: str | None) -> Sequence[Event]:
-        failed = stops.broken(native)
-        if failed is not None:
-            return self._fail(failed)
-        if self._finished:
-            return ()
-        self._finished = True
+    def _end(self) -> Sequence[Event]:
+        """The end, and once more where a later frame tells another usage."""
+        native, sequence = self._reason or ("", None)
         reason = stops.reason(native, called=self._called) if native else StopReason.END
-        return (Finished(reason, stops.said(usage_of(self._counters)), sequence, native),)
+        finished = Finished(reason, stops.said(usage_of(self._counters)), sequence, native)
+        before, self._finished = self._finished, finished
+        return () if finished == before else (finished,)
 
     def _close(self, _found: Frame, _frame: bytes) -> Sequence[Event]:
-        events = self._end("", None)
         self.complete = self.closed = self._over = True
-        return events
+        return self._end()
 
     def _error(self, found: Frame, _frame: bytes) -> Sequence[Event]:
         told = complaint(found.error)

@@ -1,10 +1,14 @@
 """Failures in the words of each dialect (protocol.md 2.7 as data), and an upstream's words back into causes."""
 
 import re
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import msgspec
 
+from trimtab.dialects import edits
+from trimtab.dialects.codes import ZAI, Code
+from trimtab.dialects.edits import Path
 from trimtab.errors import Cause, ProxyError, UpstreamError
 
 
@@ -63,19 +67,6 @@ _CAUSES = {
     "server_overloaded": Cause.OVERLOADED,
     "timeout_error": Cause.TIMEOUT,
     "timeout": Cause.TIMEOUT,
-    # z.ai's numbers (protocol.md 1.6).
-    **dict.fromkeys(("1000", "1001", "1002", "1003", "1004", "1100"), Cause.AUTHENTICATION),
-    **dict.fromkeys(("1110", "1111", "1112", "1121", "1220", "1311", "1313", "1314", "1315"), Cause.PERMISSION),
-    **dict.fromkeys(("1113", "1309"), Cause.BILLING),
-    **dict.fromkeys(("1211", "1221", "1222"), Cause.NOT_FOUND),
-    **dict.fromkeys(("1210", "1212", "1213", "1214", "1215", "1231", "1300", "1301"), Cause.MALFORMED),
-    "1261": Cause.OVERFLOW,
-    **dict.fromkeys(("1302", "1303"), Cause.RATE_LIMIT),
-    **dict.fromkeys(
-        ("1304", "1308", "1310", "1316", "1317", "1318", "1319", "1320", "1321"),
-        Cause.QUOTA,
-    ),
-    **dict.fromkeys(("1305", "1312"), Cause.OVERLOADED),
     # Last, for a type says less than a code.
     "invalid_request_error": Cause.MALFORMED,
     "api_error": Cause.UPSTREAM,
@@ -90,6 +81,9 @@ _OVERFLOWS = (
 )
 _KEY = re.compile(r"\b(?:sk-[\w*.-]{4,}|[0-9a-f]{32}\.\w{8,})|(?<=Bearer )[\w.~+/=-]{8,}")
 _SHOWN = 2000
+
+WAIT = "5"
+"""Seconds to wait where an upstream that was asked too often names none."""
 
 
 class Complaint(NamedTuple):
@@ -106,11 +100,33 @@ def complaint(error: Any) -> Complaint:
         return Complaint(hide(str(error))[:_SHOWN], Cause.UPSTREAM, "")
     message = next((text for name in ("message", "msg", "detail") if isinstance(text := error.get(name), str)), "")
     words = [str(error[name]) for name in ("code", "type") if isinstance(error.get(name), str | int)]
-    cause = next((_CAUSES[word] for word in words if word in _CAUSES), Cause.UPSTREAM)
+    cause = next((_meaning(word) for word in words if word in ZAI or word in _CAUSES), Cause.UPSTREAM)
     if any(text in message.lower() for text in _OVERFLOWS):
         cause = Cause.OVERFLOW
     native = words[0] if words else ""
     return Complaint(hide(message or native or "the upstream gave no reason")[:_SHOWN], cause, native)
+
+
+def _meaning(word: str) -> Cause:
+    return ZAI[word].cause if word in ZAI else _CAUSES[word]
+
+
+def native_of(body: bytes | None) -> str:
+    """The upstream's own code in an error body; empty where there is none."""
+    found = _json(body or b"")
+    error = found.get("error", found) if isinstance(found, dict) else None
+    return str(error.get("code") or "") if isinstance(error, dict) else ""
+
+
+def code_of(body: bytes | None) -> Code | None:
+    """What z.ai's code in an error body means, None where there is none that we know."""
+    return ZAI.get(native_of(body))
+
+
+def complaint_of(body: bytes) -> str:
+    """What an error body says, in its own words; empty where it is none."""
+    found = _json(body)
+    return complaint(found.get("error", found)).message if isinstance(found, dict) else ""
 
 
 def cause_of(body: bytes) -> Cause | None:
@@ -121,6 +137,7 @@ def cause_of(body: bytes) -> Cause | None:
     error = found.get("error", found)
     named = complaint(error)
     known = named.cause is not Cause.UPSTREAM or (isinstance(error, dict) and str(error.get("type")) in _CAUSES)
+    known = known or named.native in ZAI
     return named.cause if known else None
 
 
@@ -131,6 +148,23 @@ def hide(text: str) -> str:
 
 def message(error: ProxyError) -> str:
     """What the client reads: our own words, or the upstream's inside them."""
+    if error.cause is Cause.RATE_LIMIT and isinstance(error, UpstreamError):
+        return _timed(_message(error), wait_of(error))
+    return _message(error)
+
+
+def _timed(text: str, wait: str) -> str:
+    """A refusal with the time to wait in it: some clients read that and no header."""
+    return text if not wait or "try again in" in text.lower() else f"{text.rstrip('. ')}. Please try again in {wait}s."
+
+
+def wait_of(error: ProxyError) -> str:
+    """Whole seconds that a client should wait when it came too often; empty where the upstream says it otherwise."""
+    given = error.headers.get("retry-after", WAIT)
+    return given if given.isdecimal() else ""
+
+
+def _message(error: ProxyError) -> str:
     if not isinstance(error, UpstreamError) or error.body is None or error.cause is Cause.OVERFLOW:
         return hide(error.message)
     found = _json(error.body)
@@ -145,14 +179,19 @@ def message(error: ProxyError) -> str:
 
 def retried(error: ProxyError) -> dict[str, str]:
     """The headers of an error answer that no dialect owns."""
-    again = "true" if PROBLEMS[error.cause].retry else "false"
-    return {"content-type": "application/json", "x-should-retry": again, **error.headers}
+    code = code_of(error.body) if isinstance(error, UpstreamError) else None
+    again = "true" if (PROBLEMS[error.cause] if code is None else code).retry else "false"
+    told = {"content-type": "application/json", "x-should-retry": again, **error.headers}
+    if error.cause is Cause.RATE_LIMIT and not told.keys() & {"retry-after", "retry-after-ms"}:
+        told["retry-after"] = WAIT
+    return told
 
 
 def own_form(error: ProxyError, outer: bool) -> bytes | None:
     """The upstream's body where it has the dialect's own shape, keys hidden; `outer` asks for `"type":"error"`.
 
-    An overflow is always told in our words, since clients act on their exact text.
+    An overflow is always told in our words, since clients act on their exact text; and so is what z.ai tells by a code
+    beside a type that says something else.
     """
     if not isinstance(error, UpstreamError) or error.body is None or error.status is None:
         return None
@@ -160,13 +199,34 @@ def own_form(error: ProxyError, outer: bool) -> bytes | None:
     if error.cause is Cause.OVERFLOW or not isinstance(found, dict) or (found.get("type") == "error") is not outer:
         return None
     inner = found.get("error")
+    code, table = code_of(error.body), PROBLEMS[error.cause]
+    if (
+        code is not None
+        and isinstance(inner, dict)
+        and inner.get("type") != (table.messages_type if outer else table.chat_type)
+    ):
+        return None
     shaped = isinstance(inner, dict) and isinstance(inner.get("message"), str) and isinstance(inner.get("type"), str)
     return hide(error.body.decode()).encode() if shaped else None
 
 
+def completed(body: bytes, members: Mapping[Path, Any]) -> bytes:
+    """An upstream's error body with those members that it lacks."""
+    found = _json(body)
+    lacking = {path: value for path, value in members.items() if path[-1] not in (edits.at(found, path[:-1]) or {})}
+    try:
+        return (
+            edits.edit(body, {path: msgspec.json.encode(value) for path, value in lacking.items()}) if lacking else body
+        )
+    except edits.Misfit:
+        return body
+
+
 def own_status(error: ProxyError) -> int | None:
-    """The upstream's status where it is one of an error."""
+    """The upstream's status where it is one of an error; z.ai's codes say more than its statuses."""
     status = getattr(error, "status", None)
+    if code_of(getattr(error, "body", None)) is not None:
+        return None
     return status if isinstance(status, int) and 400 <= status <= 599 else None
 
 

@@ -1,5 +1,8 @@
 """The words for the end of a reply, in every dialect (protocol.md 2.3 as data)."""
 
+import re
+from collections.abc import Mapping
+
 from trimtab.errors import Cause
 from trimtab.events import Failed, StopReason, Usage
 
@@ -52,6 +55,27 @@ def reason(native: str, *, called: bool) -> StopReason:
     if found is StopReason.TOOL_USE and not called:
         return StopReason.END
     return found
+
+
+def fitting(native: str, words: Mapping[StopReason, str], *, called: bool) -> str | None:
+    """The word of a dialect in the place of one that its clients do not know, or of a plain end behind tool calls.
+
+    None where the upstream's own word is right; one that nobody knows stays, too.
+    """
+    found = OWN.get(native)
+    if found is None or native == "function_call":
+        return None
+    right = words[reason(native, called=called)]
+    ends = found is StopReason.END and called
+    return right if right != native and (ends or native not in words.values()) else None
+
+
+_REASON = re.compile(rb'("(?:finish_reason|stop_reason)"\s*:\s*)"[^"\\]*"')
+
+
+def reworded(raw: bytes, word: str) -> bytes:
+    """A frame or body with another word for its end. No string of JSON holds a member: its quotes are escaped."""
+    return _REASON.sub(rb'\1"' + word.encode() + b'"', raw)
 
 
 def broken(native: str) -> Failed | None:

@@ -26,6 +26,8 @@ class Draft:
         self.dropped: dict[str, None] = {}
         self.lines: list[str] = []
         """What the system prompt has to say besides, where the target has no member for it."""
+        self.stop_words: tuple[str, ...] = ()
+        """Stop words of the client that the target is not told; the proxy ends the reply at them itself."""
         self.marks = 0
         """Cache marks on the tools."""
 

@@ -30,11 +30,10 @@ def _stream(draft: Draft, value: Any) -> None:
 
 def _stop(draft: Draft, value: Any) -> None:
     words = [word for word in value if isinstance(word, str) and word] if isinstance(value, list) else []
-    most = draft.target.upstream.stop_words
-    if most is not None and len(words) > most:
-        draft.drop("stop_sequences")
+    most = draft.target.upstream.stop_words if draft.takes("stop") else 0
     if words[:most]:
         draft.set("stop", words[:most], "stop_sequences")
+    draft.stop_words = tuple(words[len(words[:most]) :])
 
 
 def _user(draft: Draft, value: Any) -> None:

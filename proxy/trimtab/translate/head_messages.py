@@ -29,12 +29,13 @@ def _modalities(_draft: Draft, value: Any) -> None:
 
 def _stop(draft: Draft, value: Any) -> None:
     given = [value] if isinstance(value, str) else value if isinstance(value, list) else []
+    asked = [word for word in given if isinstance(word, str) and word]
     # One of white space alone is refused.
-    words = [word for word in given if isinstance(word, str) and word.strip()]
-    if len(words) < len(given):
-        draft.drop("stop")
+    words = [word for word in asked if word.strip()] if draft.takes("stop_sequences") else []
+    words = words[: draft.target.upstream.stop_words]
     if words:
         draft.set("stop_sequences", words, "stop")
+    draft.stop_words = tuple(word for word in asked if word not in words)
 
 
 def _user(draft: Draft, value: Any) -> None:

@@ -1,13 +1,52 @@
-"""What leaves a body of the upstream's own dialect: thoughts that it would refuse because it did not sign them."""
+"""What a body of the upstream's own dialect loses, by the model table: what its upstream is known to refuse.
+
+Thoughts that it did not sign, numbers outside its limits, stop words beyond those it takes. A member that fits stays
+byte for byte as it is.
+"""
+
+from typing import Any
+
+import msgspec
 
 from trimtab.conversation import Conversation, Message, Thinking
 from trimtab.dialects.messages_encode import OWN_SIGNATURE
 from trimtab.models import Target
+from trimtab.translate.draft import Draft
 
 _NOTE = "signed"
 
 
-def fitted(conversation: Conversation, target: Target, dropped: dict[str, None]) -> Conversation:
+def fitted(draft: Draft) -> Conversation:
+    """The conversation as its target takes it; the very same one where nothing is known to be refused."""
+    conversation, upstream = draft.conversation, draft.target.upstream
+    for name, limits in (("temperature", upstream.temperature), ("top_p", upstream.top_p)):
+        if limits is not None and name in conversation.head:
+            conversation = _clipped(draft, conversation, name, limits)
+    if upstream.stop_words is not None:
+        conversation = _stopped(draft, conversation, upstream.stop_words)
+    return _without_thoughts(conversation, draft.target, draft.dropped)
+
+
+def _clipped(draft: Draft, conversation: Conversation, name: str, limits: tuple[float, float]) -> Conversation:
+    value = conversation.head.get(name)
+    if isinstance(value, bool) or not isinstance(value, int | float) or limits[0] <= value <= limits[1]:
+        return conversation
+    draft.drop(name)
+    return conversation.with_member(name, msgspec.json.encode(min(max(value, limits[0]), limits[1])))
+
+
+def _stopped(draft: Draft, conversation: Conversation, most: int) -> Conversation:
+    """The first words stay; the proxy itself looks for the others."""
+    name = "stop" if conversation.dialect == "chat" else "stop_sequences"
+    given: Any = conversation.head.get(name)
+    words = [word for word in given if isinstance(word, str) and word] if isinstance(given, list) else []
+    if len(words) <= most:
+        return conversation
+    draft.stop_words = tuple(words[most:])
+    return conversation.with_member(name, msgspec.json.encode(words[:most]) if most else None)
+
+
+def _without_thoughts(conversation: Conversation, target: Target, dropped: dict[str, None]) -> Conversation:
     """The conversation without thoughts that nobody signed, or we did; the same one where the target does not look."""
     if target.upstream.signatures != "checked" or conversation.dialect != "messages":
         return conversation

@@ -31,6 +31,8 @@ class Translated(msgspec.Struct, frozen=True):
 
     body: bytes
     dropped: tuple[str, ...] = ()
+    stop_words: tuple[str, ...] = ()
+    """The client's stop words that are not in the body."""
 
 
 _TOLD = 64
@@ -72,13 +74,13 @@ def translate(conversation: Conversation, target: Target) -> Translated:
     """
     draft = Draft(conversation, target)
     if target.dialect == conversation.dialect:
-        fitted = own.fitted(conversation, target, draft.dropped)
-        return Translated(fitted.render(), _told(draft))
+        fitted = own.fitted(draft)
+        return Translated(fitted.render(), _told(draft), draft.stop_words)
     _HEADS[conversation.dialect, target.dialect](draft)
     body = _WRITERS[target.dialect](draft, partial(_said, conversation, target.dialect))
     if conversation.dialect == "responses":
         draft.dropped = dict.fromkeys(head_responses.told(draft.dropped))
-    return Translated(body, _told(draft))
+    return Translated(body, _told(draft), draft.stop_words)
 
 
 def _told(draft: Draft) -> tuple[str, ...]:

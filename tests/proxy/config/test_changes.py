@@ -44,7 +44,7 @@ BEFORE = chain("trim", "fold", "log") + "[stage.trim]\nkeep = 3\n"
         ),
         (
             BEFORE + '[upstream.zai-chat]\nthinking = false\nbase-url = "http://x"\n[model.new]\n',
-            ("[upstream.zai-chat] changed: base-url, thinking", "[model.new] is new"),
+            ("[upstream.zai-chat] changed: base-url, thinking, accepts", "[model.new] is new"),
         ),
     ],
 )

@@ -62,6 +62,22 @@ def test_a_limit_of_the_shipped_host_does_not_follow_to_another(read: Loader) ->
 
 
 @pytest.mark.parametrize(
+    ("base", "kept"),
+    [
+        ("https://open.bigmodel.cn/api/coding/paas/v4", True),
+        ("https://api.z.ai/api/paas/v4", True),
+        ("http://localhost:8080", False),
+        ("https://notz.ai/v1", False),
+    ],
+)
+def test_the_white_list_of_zai_stays_with_zai(read: Loader, base: str, kept: bool) -> None:
+    accepts = read("", OPENAI_UPSTREAM_BASE=base).models.upstreams["zai-chat"].accepts
+    assert bool(accepts) is kept
+    own = '[upstream.zai-chat]\naccepts = ["model"]\n'
+    assert read(own, OPENAI_UPSTREAM_BASE=base).models.upstreams["zai-chat"].accepts == ("model",)
+
+
+@pytest.mark.parametrize(
     ("text", "problem"),
     [
         ("[upstream.x]\ndialect = 'chat'\n", "[upstream.x] lacks the option 'base-url'"),

@@ -45,3 +45,29 @@ def test_usage_of_zeros_says_nothing() -> None:
     assert (stops.said(None), stops.said(Usage()), stops.said(Usage(reasoning=0))) == (None, None, None)
     for told in (Usage(cache_read=1), Usage(output=1)):
         assert stops.said(told) == told
+
+
+@pytest.mark.parametrize(
+    ("native", "called", "chat", "messages"),
+    [
+        ("stop", False, None, "end_turn"),
+        ("stop", True, "tool_calls", "tool_use"),
+        ("end_turn", True, "tool_calls", "tool_use"),
+        ("tool_calls", False, None, "end_turn"),
+        ("sensitive", False, "content_filter", "refusal"),
+        ("model_context_window_exceeded", False, "length", None),
+        ("function_call", True, None, None),
+        ("brand_new", False, None, None),
+        ("", False, None, None),
+    ],
+)
+def test_the_right_word_in_the_place_of_a_wrong_one(
+    native: str, called: bool, chat: str | None, messages: str | None
+) -> None:
+    assert stops.fitting(native, stops.CHAT, called=called) == chat
+    assert stops.fitting(native, stops.MESSAGES, called=called) == messages
+
+
+def test_a_word_inside_a_text_stays() -> None:
+    raw = b'{"content":"\\"finish_reason\\":\\"stop\\"","finish_reason" : "stop"}'
+    assert stops.reworded(raw, "length") == raw[:-7] + b'"length"}'

@@ -58,7 +58,7 @@ def test_the_choice_of_a_tool(members: Any, made: Any) -> None:
 
 def test_stop_words() -> None:
     assert head(MESSAGES, stop="END") == ({"stop_sequences": ["END"]}, ())
-    assert head(MESSAGES, stop=["\n", "END"]) == ({"stop_sequences": ["END"]}, ("stop",))
+    assert head(MESSAGES, stop=["\n", "END"]) == ({"stop_sequences": ["END"]}, ())
     assert head(MESSAGES, stop=5) == ({}, ())
 
 

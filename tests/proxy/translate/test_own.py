@@ -1,7 +1,39 @@
-from translating import CHECKED, MESSAGES, assistant, parsed, text, user
-from trimtab.translate.own import fitted
+from typing import Any
+
+from translating import CHECKED, MESSAGES, ZAI_CHAT, assistant, parsed, text, user
+from trimtab.conversation import Conversation
+from trimtab.models import Target
+from trimtab.translate import own
+from trimtab.translate.draft import Draft
 
 OURS = {"type": "thinking", "thinking": "t", "signature": "p1.x"}
+
+
+def fitted(conversation: Conversation, target: Target, dropped: dict[str, None]) -> Conversation:
+    draft = Draft(conversation, target)
+    made = own.fitted(draft)
+    dropped |= draft.dropped
+    return made
+
+
+def fits(**head: Any) -> tuple[dict[str, Any], list[str], tuple[str, ...]]:
+    """What of a head arrives at z.ai's chat endpoint, what was clipped, and the stop words left to us."""
+    draft = Draft(parsed("chat", {"model": "m", **head, "messages": [user("a")]}), ZAI_CHAT)
+    made = own.fitted(draft)
+    assert (made is draft.conversation) == (not draft.dropped and not draft.stop_words)
+    return {name: made.head.get(name) for name in head}, list(draft.dropped), draft.stop_words
+
+
+def test_numbers_outside_the_limits_are_clipped_and_told() -> None:
+    assert fits(temperature=0.5, top_p=1) == ({"temperature": 0.5, "top_p": 1}, [], ())
+    assert fits(temperature=1.5, top_p=0) == ({"temperature": 1.0, "top_p": 0.01}, ["temperature", "top_p"], ())
+    assert fits(temperature=None, top_p="x") == ({"temperature": None, "top_p": "x"}, [], ())
+
+
+def test_stop_words_beyond_the_first_are_left_to_the_proxy() -> None:
+    assert fits(stop="END") == ({"stop": "END"}, [], ())
+    assert fits(stop=["END"]) == ({"stop": ["END"]}, [], ())
+    assert fits(stop=["END", "", "STOP"]) == ({"stop": ["END"]}, [], ("STOP",))
 
 
 def test_only_an_upstream_that_looks_gets_another_conversation() -> None:

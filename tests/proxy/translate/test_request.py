@@ -72,7 +72,7 @@ def test_P03_a_billing_header_does_not_change_the_body() -> None:
 def test_P04_stop_words_are_an_array_and_as_many_as_the_upstream_takes() -> None:
     assert from_messages(CHAT, user("hi"), stop_sequences=["END"]).body["stop"] == ["END"]
     found = from_messages(ZAI_CHAT, user("hi"), stop_sequences=["\n", "END"])
-    assert (found.body["stop"], found.dropped) == (["\n"], ("stop_sequences",))
+    assert (found.body["stop"], found.dropped, found.stop_words) == (["\n"], (), ("END",))
 
 
 def test_P05_cache_marks_are_stripped_and_no_choice_is_made_without_tools() -> None:

@@ -1,0 +1,71 @@
+"""Answers of the proxy's own writing, held against the published schemas that llm-comply brings along."""
+
+import json
+from functools import cache
+from importlib.resources import files
+from typing import Any
+
+from jsonschema import Draft202012Validator
+
+EVENTS = {
+    "message_start": "MessageStartEvent",
+    "content_block_start": "ContentBlockStartEvent",
+    "content_block_delta": "ContentBlockDeltaEvent",
+    "content_block_stop": "ContentBlockStopEvent",
+    "message_delta": "MessageDeltaEvent",
+    "message_stop": "MessageStopEvent",
+    "error": "ErrorResponse",
+}
+WHOLE = {"messages": "Message", "chat": "CreateChatCompletionResponse"}
+FILES = {"messages": "anthropic.json", "chat": "openai_chat.json"}
+
+# The list of types in that file lacks the one for 413, which Anthropic's page on errors has.
+UNLISTED = "request_too_large"
+
+
+@cache
+def validator(dialect: str, name: str) -> Draft202012Validator:
+    """The validator of one schema."""
+    spec = json.loads((files("llm_comply") / "specs" / FILES[dialect]).read_text("utf-8"))
+    if dialect == "chat":
+        _nullable(spec["components"])
+    return Draft202012Validator({**spec, "$ref": f"#/components/schemas/{name}"})
+
+
+def _nullable(value: Any) -> None:
+    """OpenAPI 3.0's `nullable` as JSON Schema says it: null is a type, and one of the values of an `enum`."""
+    for inner in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
+        _nullable(inner)
+    if isinstance(value, dict) and value.pop("nullable", False) is True:
+        if isinstance(value.get("type"), str):
+            value["type"] = [value["type"], "null"]
+        if isinstance(value.get("enum"), list):
+            value["enum"] = [*value["enum"], None]
+
+
+def told(dialect: str, status: int, body: bytes) -> list[tuple[str, Any]]:
+    """What an answer holds, each value with the name of its schema."""
+    if status != 200:
+        return [("ErrorResponse", json.loads(body))]
+    if body[:1] == b"{":
+        return [(WHOLE[dialect], json.loads(body))]
+    found = []
+    for frame in body.decode().split("\n\n"):
+        data = next((line[5:].strip() for line in frame.split("\n") if line.startswith("data:")), "")
+        if not data or data == "[DONE]":
+            continue
+        value = json.loads(data)
+        if dialect == "chat":
+            found.append(("ErrorResponse" if "error" in value else "CreateChatCompletionStreamResponse", value))
+        elif value["type"] in EVENTS:
+            found.append((EVENTS[value["type"]], value))
+    return found
+
+
+def check(dialect: str, status: int, body: bytes) -> None:
+    """Assert that all values of an answer fit their schemas."""
+    for name, value in told(dialect, status, body):
+        if name == "ErrorResponse" and value["error"]["type"] == UNLISTED:
+            continue
+        faults = [error.message[:300] for error in validator(dialect, name).iter_errors(value)]
+        assert faults == [], (name, value)

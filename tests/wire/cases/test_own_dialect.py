@@ -1,0 +1,109 @@
+"""P20 to P24: upstreams of the client's own dialect, and what z.ai is known to refuse."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from laws.samples import REPLIES
+from wire.cases.play import (
+    CHAT,
+    DEFAULT,
+    GLM,
+    GLM_CHAT,
+    IMAGE,
+    IMAGE_URL,
+    MESSAGES,
+    assistant,
+    play,
+    sent,
+    text,
+    user,
+)
+
+pytestmark = pytest.mark.anyio
+
+CHECKED = DEFAULT + '[upstream.zai-messages]\nsignatures = "checked"\n'
+WHOLE = REPLIES["openai"].body
+
+
+@pytest.mark.parametrize("signature", ["", "p1.abc"])
+async def test_P20_thoughts_that_nobody_signed_stay_behind_where_they_are_checked(
+    tmp_path: Path, signature: str
+) -> None:
+    thought = {"type": "thinking", "thinking": "t", "signature": signature}
+    asked = {"model": GLM, "max_tokens": 9, "messages": [user("a"), assistant(thought, text("b")), user("c")]}
+    assert (await sent(tmp_path, MESSAGES, asked, CHECKED))["messages"][1] == assistant(text("b"))
+    assert (await sent(tmp_path, MESSAGES, asked))["messages"] == asked["messages"]
+    theirs = assistant({**thought, "signature": "c2ln"}, text("b"))
+    turns = [user("a"), theirs, user("c")]
+    assert (await sent(tmp_path, MESSAGES, {**asked, "messages": turns}, CHECKED))["messages"] == turns
+
+
+async def test_P21_what_nobody_knows_passes_in_its_own_dialect(tmp_path: Path) -> None:
+    novel = {"type": "novel_block", "x": [1.50]}
+    asked = {"model": GLM, "max_tokens": 9, "brand_new": {"a": 1}, "messages": [user(novel, text("a"))]}
+    assert await sent(tmp_path, MESSAGES, asked) == asked
+    played = await play(
+        tmp_path,
+        f"{MESSAGES}?beta=true",
+        asked,
+        REPLIES["anthropic"].body,
+        headers={"anthropic-beta": "tools-2025-01-01"},
+    )
+    assert played.sent[0].line.split(" ")[1].endswith("/v1/messages?beta=true")
+    assert played.sent[0].headers["anthropic-beta"] == "tools-2025-01-01"
+
+
+@pytest.mark.parametrize("model", ["glm-4.6", "glm-5", "glm-5.3"])
+async def test_P22_an_image_goes_to_the_vision_model_of_chat(tmp_path: Path, model: str) -> None:
+    asked = {"model": model, "max_tokens": 9, "messages": [user(text("look"), IMAGE)]}
+    played = await play(tmp_path, MESSAGES, asked, WHOLE)
+    assert (played.status, played.answer.json["model"]) == (200, model)
+    assert played.sent[0].path == "/v1/chat/completions"
+    assert played.body["model"] == "glm-4.6v"
+    played = await play(tmp_path, CHAT, {"model": model, "messages": [user(text("look"), IMAGE_URL)]}, WHOLE)
+    assert (played.sent[0].path, played.body["model"]) == ("/v1/chat/completions", "glm-4.6v")
+
+
+REFUSED = b'{"error":{"code":"1210","message":"Invalid API parameter, please check the documentation."}}'
+
+
+@pytest.mark.parametrize(("path", "part"), [(CHAT, IMAGE_URL), (MESSAGES, IMAGE)])
+async def test_P23_a_limit_that_a_vision_model_refuses_is_left_out_once(tmp_path: Path, path: str, part: Any) -> None:
+    asked = {"model": "glm-4.6v", "max_tokens": 9, "messages": [user(text("look"), part)]}
+    played = await play(tmp_path, path, asked, REFUSED, WHOLE, status="400 Bad Request", once=True)
+    first, second = (json.loads(request.body) for request in played.sent)
+    assert first.pop("max_tokens") == 9
+    assert (played.status, first) == (200, second)
+    assert played.answer.headers["x-trimtab-dropped"] == "max_tokens"
+
+
+async def test_P23_what_is_refused_again_is_told(tmp_path: Path) -> None:
+    asked = {"model": "glm-4.6v", "max_tokens": 9, "messages": [user(text("look"), IMAGE_URL)]}
+    played = await play(tmp_path, CHAT, asked, REFUSED, REFUSED, status="400 Bad Request")
+    assert (played.status, len(played.sent)) == (400, 2)
+    assert "1210" in played.answer.json["error"]["message"]
+    without = {key: value for key, value in asked.items() if key != "max_tokens"}
+    played = await play(tmp_path, CHAT, without, REFUSED, status="400 Bad Request")
+    assert (played.status, len(played.sent)) == (400, 1)
+    text_only = {"model": GLM_CHAT, "max_tokens": 9, "messages": [user("hi")]}
+    played = await play(tmp_path, CHAT, text_only, REFUSED, status="400 Bad Request")
+    assert (played.status, len(played.sent)) == (400, 1)
+
+
+@pytest.mark.parametrize(
+    ("given", "left"),
+    [
+        ({"temperature": 0}, {"temperature": 0.01}),
+        ({"temperature": 1.5}, {"temperature": 1.0}),
+        ({"top_p": 0}, {"top_p": 0.01}),
+    ],
+)
+async def test_P24_numbers_are_brought_within_zais_limits(
+    tmp_path: Path, given: dict[str, Any], left: dict[str, Any]
+) -> None:
+    for path in (CHAT, MESSAGES):
+        found = await sent(tmp_path, path, {"model": GLM_CHAT, "max_tokens": 9, **given, "messages": [user("hi")]})
+        assert left.items() <= found.items()
