@@ -278,7 +278,7 @@ class Conversation(msgspec.Struct, frozen=True):
 
     def with_messages(self, messages: Sequence[Message]) -> "Conversation":
         """The conversation with other messages."""
-        return msgspec.structs.replace(self, messages=tuple(messages), edited=True)
+        return msgspec.structs.replace(self, messages=tuple(messages), edited=True, prefixes=())
 
     def with_member(self, name: str, raw: bytes | None) -> "Conversation":
         """The conversation with one member of its head replaced, added or removed (None)."""

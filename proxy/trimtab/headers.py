@@ -6,6 +6,7 @@ from functools import lru_cache
 from random import getrandbits
 
 from trimtab.conversation import DialectName
+from trimtab.errors import BadRequest, Cause
 from trimtab.models import Upstream
 
 TO_UPSTREAM = frozenset(
@@ -57,7 +58,10 @@ def request_id(headers: Mapping[str, str]) -> str:
 def to_upstream(
     headers: Mapping[str, str], upstream: Upstream, key: str | None, identity: str | None, client: DialectName
 ) -> dict[str, str]:
-    """The headers of a request that goes upstream; `identity` is the request's id, None where ids are switched off."""
+    """The headers of a request that goes upstream; `identity` is the request's id, None where ids are switched off.
+
+    Raises BadRequest (401) for a key that no header can carry.
+    """
     passed = {
         name: _as_sent(value)
         for name, value in headers.items()
@@ -72,6 +76,11 @@ def to_upstream(
     passed["accept-encoding"] = "gzip, deflate"
     if identity is not None:
         passed["x-request-id"] = identity
+    if key is not None and _CONTROL.search(key):
+        raise BadRequest(
+            "the key holds a control character, which no header may carry: check how it was pasted",
+            cause=Cause.AUTHENTICATION,
+        )
     if key is not None and upstream.auth == "bearer":
         passed["authorization"] = f"Bearer {key}"
     elif key is not None and upstream.auth == "x-api-key":

@@ -5,6 +5,7 @@ import re
 import pytest
 
 from trimtab import headers
+from trimtab.errors import BadRequest, Cause
 from trimtab.models import Upstream
 
 ZAI = Upstream(name="zai", dialect="messages", base_url="http://up.test", auth="x-api-key")
@@ -64,6 +65,14 @@ def test_the_key_takes_the_form_of_the_upstream(auth: str, found: dict[str, str]
     upstream = Upstream(dialect="chat", base_url="http://up.test", auth=auth)  # type: ignore[arg-type]
     sent = headers.to_upstream(SENT, upstream, "k", None, "chat")
     assert {name: sent[name] for name in ("authorization", "x-api-key") if name in sent} == found
+
+
+@pytest.mark.parametrize("key", ["a\x01", "a\nb", "\x7f"])
+def test_a_key_that_no_header_can_carry_is_refused(key: str) -> None:
+    with pytest.raises(BadRequest, match="control character") as caught:
+        headers.to_upstream(SENT, ZAI, key, None, "chat")
+    assert caught.value.cause is Cause.AUTHENTICATION
+    assert key not in str(caught.value)
 
 
 @pytest.mark.parametrize("auth", ["bearer", "x-api-key", "none"])

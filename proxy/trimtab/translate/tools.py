@@ -7,6 +7,7 @@ import msgspec
 
 from trimtab.conversation import Conversation, DialectName
 from trimtab.invariants import MAX_MARKS
+from trimtab.splice import decode
 from trimtab.translate.draft import Draft
 from trimtab.translate.marks import with_mark
 from trimtab.translate.names import tool_name
@@ -44,8 +45,8 @@ def _mapping(value: Any) -> Mapping[str, Any]:
 def to_chat(draft: Draft) -> list[bytes]:
     """The tools of a messages request as functions; those that only their vendor can run are dropped."""
     made = []
-    for tool in draft.conversation.tools:
-        given = msgspec.json.decode(tool.raw, type=dict[str, Any])
+    for index, tool in enumerate(draft.conversation.tools):
+        given = decode(tool.raw, dict[str, Any], f"tools[{index}]")
         kind = given.get("type")
         known = typed(str(kind)) if kind not in (None, "custom") else ("", given.get("input_schema"))
         if known is None:
@@ -65,8 +66,8 @@ def to_chat(draft: Draft) -> list[bytes]:
 def to_messages(draft: Draft) -> list[bytes]:
     """The tools of a chat request, those of the legacy member `functions` too."""
     made = []
-    for raw in (*(tool.raw for tool in draft.conversation.tools), *_legacy(draft)):
-        given = msgspec.json.decode(raw, type=dict[str, Any])
+    for index, raw in enumerate((*(tool.raw for tool in draft.conversation.tools), *_legacy(draft))):
+        given = decode(raw, dict[str, Any], f"tools[{index}]")
         if given.get("type", "function") != "function":
             draft.drop(str(given["type"]))
             continue

@@ -1,4 +1,9 @@
+from typing import Any
+
+import pytest
+
 from translating import CHAT, MESSAGES, ZAI_CHAT, from_chat, from_messages, user
+from trimtab.errors import BadRequest
 from trimtab.translate.tools import schema
 
 MARK = {"cache_control": {"type": "ephemeral"}}
@@ -52,6 +57,13 @@ def test_functions_become_tools() -> None:
         {"name": "old", "input_schema": OBJECT},
     ]
     assert found.dropped == ("custom",)
+
+
+@pytest.mark.parametrize("translated", [from_chat, from_messages])
+def test_a_tool_that_is_no_object_is_refused_by_its_place(translated: Any) -> None:
+    target = MESSAGES if translated is from_chat else ZAI_CHAT
+    with pytest.raises(BadRequest, match=r"tools\[1\]"):
+        translated(target, user("hi"), tools=[{"name": "a", "input_schema": OBJECT}, 7])
 
 
 def test_marks_on_tools_leave_one_for_the_conversation() -> None:
