@@ -111,7 +111,7 @@ class Auth(Stage[AuthOptions]):
         if options.open and self._hashes:
             logger.warning("auth.open has no effect beside auth.client-keys: delete one of them")
         self._rates, self._workers = services.rates, services.workers
-        if self._lends and not (services.loopback or self._hashes or options.open):
+        if self._lends and not (services.loopback or self._hashes or options.open or services.dry):
             self._guard(services.directory)
 
     def _guard(self, directory: str) -> None:

@@ -96,14 +96,19 @@ class Log(Stage[LogOptions]):
     async def start(self, services: Services) -> None:
         """Open the upstream log, if one is named, and start the thread."""
         upstream, clock = self.options.upstream, services.clock
+        if upstream.file is not None and not upstream.file.strip():
+            raise ConfigError("log.upstream.file is empty: name a file or delete the option")
+        bodies = None if upstream.file is None else Bodies(upstream, clock)
+        if services.dry:
+            if bodies is not None:
+                bodies.check()
+            return
         self._services = services
-        if upstream.file is None:
+        if bodies is None:
             self._writer = Writer(self._write, clock)
         else:
-            if not upstream.file.strip():
-                raise ConfigError("log.upstream.file is empty: name a file or delete the option")
-            self._bodies = bodies = Bodies(upstream, clock)
             bodies.open()
+            self._bodies = bodies
             chore = bodies.cleanup if upstream.cleanup_hours and upstream.rotate else None
             self._writer = Writer(self._write, clock, chore=chore, every=upstream.cleanup_hours * 3600)
         self._writer.start()
@@ -137,6 +142,9 @@ class Log(Stage[LogOptions]):
     def _put_bodies(self, writer: Writer, exchange: Exchange, target: Target | None) -> None:
         """The conversation goes as it is, frozen; to render it is work for the thread."""
         outcome, heard = exchange.outcome, exchange.get(Heard)
+        if self.options.upstream.received and exchange.received is not exchange.conversation:
+            came = self._body(exchange, None, "received", exchange.received)
+            self._put(writer, came, len(exchange.received.head.scanned.raw))
         sent = self._body(exchange, target, "request", exchange.conversation)
         self._put(writer, sent, max(outcome.sent_bytes, len(exchange.conversation.head.scanned.raw)))
         if heard is not None:

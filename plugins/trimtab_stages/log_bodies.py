@@ -5,6 +5,7 @@ shows them (one added with `level=0` would).
 """
 
 import base64
+import errno
 import glob
 import gzip
 import os
@@ -30,6 +31,8 @@ class UpstreamLog(StageOptions, frozen=True, kw_only=True):
 
     file: str | None = None
     """Where bodies go; nothing is written without it."""
+    received: bool = False
+    """Whether a request that stages changed is written as it came, too: `trimtab replay` needs it."""
     rotate: bool = True
     """Whether a new file is begun when one is full."""
     max_mb: float = 50
@@ -102,9 +105,24 @@ class Bodies:
                 opener=_private,
             )
         except OSError as error:
-            raise ConfigError(
-                f"log.upstream.file: cannot write {options.file} ({error.strerror}): name a file in a writable folder"
-            ) from error
+            raise self._unwritable(error) from error
+
+    def check(self) -> None:
+        """Raise ConfigError when the file could not be opened; nothing is made."""
+        place = self.path
+        while not os.path.exists(place) and place != os.path.dirname(place):
+            place = os.path.dirname(place)
+        if place == self.path and not os.path.isfile(place):
+            raise self._unwritable(IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR)))
+        if place != self.path and not os.path.isdir(place):
+            raise self._unwritable(NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR)))
+        if not os.access(place, os.W_OK):
+            raise self._unwritable(PermissionError(errno.EACCES, os.strerror(errno.EACCES)))
+
+    def _unwritable(self, error: OSError) -> ConfigError:
+        return ConfigError(
+            f"log.upstream.file: cannot write {self.options.file} ({error.strerror}): name a file in a writable folder"
+        )
 
     def close(self) -> None:
         """Close the file."""

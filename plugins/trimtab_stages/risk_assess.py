@@ -87,6 +87,7 @@ def headers(count: TokenCount, risk: Risk) -> dict[str, str]:
     told = {
         "x-context-limit": str(risk.limit),
         "x-context-used": str(count.calibrated),
+        "x-context-reserve": str(risk.reserve),
         "x-context-utilization": f"{risk.likely * 100:.1f}",
         "x-context-risk": str(risk.outlook),
     }

@@ -13,7 +13,7 @@ from starlette.types import Receive, Scope, Send
 
 from trimtab.dialects import DIALECTS
 from trimtab.dialects.responses_compact import COMPACTION
-from trimtab.pages import Docs, Health, ModelPage, Models, OpenApi, Page, Root, Stored, Unknown
+from trimtab.pages import Docs, Health, Metrics, ModelPage, Models, OpenApi, Page, Root, Stored, Unknown
 from trimtab.runtime import Runtime
 from trimtab.surfaces import Surface
 
@@ -100,6 +100,7 @@ def routes(runtime: Runtime) -> list[BaseRoute]:
         *(Route(path, endpoint) for path, endpoint in model_routes),
         *(Route("/p/{pipeline}" + path, endpoint) for path, endpoint in model_routes),
         Route("/health", Health(runtime)),
+        Route("/metrics", Metrics(runtime)),
         Route("/", Root(runtime)),
         Route("/openapi.json", OpenApi(runtime)),
         Route("/docs", Docs(runtime)),

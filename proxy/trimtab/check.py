@@ -20,14 +20,23 @@ _USERINFO = re.compile(r"(?<=://)[^/]*@")
 _QUERY = re.compile(r"(?<=\?).+", re.DOTALL)
 
 
-def report(config: Config, against: Config | None = None) -> str:
-    """The whole page; with `against`, also what this configuration changes for conversations under way."""
-    parts = [_head(config), *_pipelines(config), _sections(config), _upstreams(config), _models(config)]
+def report(
+    config: Config,
+    against: Config | None = None,
+    *,
+    said: Sequence[str] = (),
+    places: Mapping[str, tuple[str, str]] | None = None,
+) -> str:
+    """The whole page; with `against`, also what this configuration changes for conversations under way.
+
+    `said` is what stages said while they started, `places` where requests for each model go, without and with images.
+    """
+    parts = [_head(config), *_pipelines(config), _sections(config), _upstreams(config), _models(config, places)]
     remarks = [f"stage '{label}': {text}" for label, spec in config.stages.items() for text in spec.options.remarks()]
     if remarks:
         parts.append(_block("remarks", map(_item, remarks)))
-    if config.notes:
-        parts.append(_block("notes", map(_item, config.notes)))
+    if config.notes or said:
+        parts.append(_block("notes", map(_item, (*config.notes, *said))))
     if against is not None:
         sentences = changes(against, config) or ("nothing: every conversation goes on with the same bytes",)
         parts.append(_block(f"changes against {against.path}", map(_item, sentences)))
@@ -40,7 +49,7 @@ def shown(option: str, value: Any) -> str:
         return "none"
     if isinstance(value, bool):
         return str(value).lower()
-    if re.search(r"(^|-)(key|keys|headers|token|secret|password)$", option):
+    if is_secret(option):
         return f"set ({len(value)})" if isinstance(value, tuple | list | Mapping) else "set"
     if isinstance(value, tuple | list):
         return ", ".join(shown("", item) for item in value)
@@ -48,6 +57,11 @@ def shown(option: str, value: Any) -> str:
         return ", ".join(f"{name}: {shown('', item)}" for name, item in value.items())
     text = str(value)
     return _QUERY.sub("***", _USERINFO.sub("***@", text)) if "://" in text else text
+
+
+def is_secret(option: str) -> bool:
+    """Whether an option or header may hold a key, by its name."""
+    return re.search(r"(^|-)(key|keys|headers|token|secret|password)$", option) is not None
 
 
 def _head(config: Config) -> str:
@@ -120,12 +134,12 @@ def _changed(config: Config, path: tuple[str, ...]) -> bool:
     return config.sources.get(".".join(path), "default") not in ("default", "models.toml")
 
 
-def _models(config: Config) -> str:
-    rows = [("name", "window", "upstreams", "images", "source")]
-    rows += [
-        (name, _number(row.window), _served(row), _images(row), _source(config, name))
-        for name, row in config.models.models.items()
-    ]
+def _models(config: Config, places: Mapping[str, tuple[str, str]] | None) -> str:
+    title = ("upstreams", "images") if places is None else ("goes to", "with images")
+    rows = [("name", "window", *title, "source")]
+    for name, row in config.models.models.items():
+        where = (_served(row), _images(row)) if places is None else places[name]
+        rows.append((name, _number(row.window), *where, _source(config, name)))
     return _block("models", _table(rows))
 
 

@@ -38,6 +38,8 @@ def _parser() -> argparse.ArgumentParser:
         ("serve", _serve, "run the proxy", _serve_arguments),
         ("check", _check, "print the configuration and where each value comes from", _check_arguments),
         ("settings", _settings, "print .env.example: every name of the environment", None),
+        ("explain", _explain, "say what each stage does to one request", _explain_arguments),
+        ("replay", _replay, "play recorded sessions through a pipeline", _replay_arguments),
         ("echo", _echo, "run a pretended upstream, to try things without a key", _echo_arguments),
         ("demo", _demo, "show an agent's session through the proxy", _demo_arguments),
     ):
@@ -77,6 +79,39 @@ def _demo_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--port", type=_port, default=0, help="port of the proxy; 0 takes a free one (%(default)s)")
 
 
+def _explain_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("file", metavar="FILE", help="a recorded request body; - reads it from stdin")
+    _config_argument(parser)
+    _offline_arguments(parser)
+    parser.add_argument("--dialect", choices=("chat", "messages", "responses"), help="its dialect, else guessed")
+    parser.add_argument("--lines", type=int, default=12, help="lines shown of each change; 0 is all (%(default)s)")
+
+
+def _replay_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("path", type=Path, metavar="PATH", help="a recording, or a folder of them")
+    _config_argument(parser)
+    _offline_arguments(parser)
+    parser.add_argument("--compare", type=Path, metavar="FILE", help="another pipelines.toml, shown beside the first")
+    parser.add_argument("--model", help="the model that conversations ask for (glm-4.6)")
+
+
+def _offline_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--pipeline", default="default", metavar="NAME", help="the pipeline (%(default)s)")
+    told = "price of a cached token over a fresh one; may be given more than once (0.1 and 0.2)"
+    parser.add_argument("--read", type=_share, action="append", metavar="R", help=told)
+    parser.add_argument("--json", action="store_true", help="print JSON")
+
+
+def _share(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value <= 1:
+        raise argparse.ArgumentTypeError(f"'{text}' is no share: 0 to 1")
+    return value
+
+
 def _config_argument(parser: argparse.ArgumentParser) -> None:
     text = "pipelines.toml to use (else TRIMTAB_PIPELINES, ./pipelines.toml, the packaged one)"
     parser.add_argument("--config", type=Path, metavar="FILE", help=text)
@@ -89,9 +124,12 @@ def _port(text: str) -> int:
 
 
 def _check(arguments: argparse.Namespace) -> int:
+    from trimtab.offline.trial import check  # noqa: PLC0415
+
     config = load(arguments.config)
     against = load(arguments.against) if arguments.against is not None else None
-    sys.stdout.write(report(config, against))
+    found = check(config)
+    sys.stdout.write(report(config, against, said=found.said, places=found.places))
     return 0
 
 
@@ -117,6 +155,18 @@ def _listening(arguments: argparse.Namespace, path: Path | None) -> Config:
         serve=msgspec.structs.replace(config.serve, **told),
         sources={**config.sources, **{f"serve.{name}": f"command line --{name}" for name in told}},
     )
+
+
+def _explain(arguments: argparse.Namespace) -> int:
+    from trimtab.offline.command import explain  # noqa: PLC0415
+
+    return explain(arguments)
+
+
+def _replay(arguments: argparse.Namespace) -> int:
+    from trimtab.offline.command import replay  # noqa: PLC0415
+
+    return replay(arguments)
 
 
 def _echo(arguments: argparse.Namespace) -> int:

@@ -25,7 +25,9 @@ PATIENCE = 2.0
 REAL = "x-trimtab-real-input-tokens"
 """Header with the true number, where the client is told another."""
 ABSENT_FOR = 3600.0
-"""Seconds for which an upstream that could not count is not asked again."""
+"""Seconds for which an upstream that could not count is not asked again, about that model."""
+REMEMBERED = 1000
+"""Pairs of an upstream and a model that are remembered, the oldest forgotten first."""
 
 
 class _Counted(msgspec.Struct):
@@ -57,8 +59,11 @@ async def _true(runtime: "Runtime", exchange: Exchange, target: Target) -> int:
 
 
 async def _ask(runtime: "Runtime", exchange: Exchange, target: Target) -> int | None:
-    """The upstream's count, None when it has none; that is remembered for a while."""
-    name, now = target.upstream.base_url, runtime.clock.monotonic()
+    """The upstream's count, None when it has none; that is remembered for a while, of this model there.
+
+    A 404 may speak of the model only: the next model is asked about again.
+    """
+    name, now = (target.upstream.base_url, target.model.name), runtime.clock.monotonic()
     if runtime.no_count.get(name, 0.0) > now:
         return None
     try:
@@ -70,6 +75,10 @@ async def _ask(runtime: "Runtime", exchange: Exchange, target: Target) -> int | 
                 if response.status not in (404, 405) and response.status < 500:
                     return None
     except (TimeoutError, UpstreamError, msgspec.MsgspecError) as error:
-        logger.debug("upstream '{}' does not count: {}", name, type(error).__name__)
+        logger.debug("upstream '{}' does not count: {}", target.upstream.name, type(error).__name__)
+    runtime.no_count.pop(name, None)
     runtime.no_count[name] = now + ABSENT_FOR
+    if len(runtime.no_count) > REMEMBERED:
+        # Names of models are the clients'.
+        del runtime.no_count[next(iter(runtime.no_count))]
     return None

@@ -58,6 +58,8 @@ class Upstream(Entry, frozen=True, kw_only=True):
     """A place that answers requests in one dialect."""
 
     name: str = ""
+    enabled: bool = True
+    """False takes the row away: models that it would have served go to the other upstreams."""
     dialect: DialectName
     base_url: str
     auth: Literal["bearer", "x-api-key", "none"] = "bearer"
@@ -155,6 +157,8 @@ class Model(Entry, frozen=True, kw_only=True):
     """A model, or a name that stands for others (`text`, `vision`)."""
 
     name: str = ""
+    enabled: bool = True
+    """False takes the row away: the name is then one of a model without a row."""
     window: int | None = None
     """Tokens of prompt and answer together; None where it is not known."""
     max_output: int | None = None

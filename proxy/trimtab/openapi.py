@@ -1,7 +1,6 @@
-"""The description of the HTTP surface, as OpenAPI 3.1 and as a page that needs no network."""
+"""The description of the HTTP surface, as OpenAPI 3.1; docs_page.py makes a page of it."""
 
 from functools import cache
-from html import escape
 from typing import Any
 
 from trimtab import __version__
@@ -60,9 +59,10 @@ _GETS = {
     "/v1/models/{id}": ("One model", "404 names the nearest one we know."),
     "/v1/responses/{id}": ("A stored response", "Always 404: nothing is stored."),
     "/health": ("Whether requests are taken", "`?verbose=1` adds counters and upstreams, with the key auth asks for."),
+    "/metrics": ("Counters for Prometheus", "Those of `/health?verbose=1`, with the key auth asks for."),
     "/": ("Name and version", "Agents probe it with HEAD."),
     "/openapi.json": ("This description", ""),
-    "/docs": ("This description as a page", ""),
+    "/docs": ("The same as a page", "With examples, and the pipelines in force."),
 }
 
 
@@ -105,24 +105,3 @@ def _components() -> dict[str, Any]:
             "key": {"type": "apiKey", "in": "header", "name": "x-api-key"},
         }
     }
-
-
-@cache
-def page() -> str:
-    """The document as plain HTML, complete in itself."""
-    rows = "".join(
-        f"<tr><td>{method.upper()}</td><td><code>{escape(path)}</code></td>"
-        f"<td>{escape(operation['summary'])}</td><td>{escape(operation['description'])}</td></tr>"
-        for path, methods in document()["paths"].items()
-        for method, operation in methods.items()
-        if method in ("get", "post")
-    )
-    return (
-        '<!doctype html><html lang="en"><meta charset="utf-8"><title>trimtab</title>'
-        "<style>body{font:16px/1.5 system-ui,sans-serif;margin:2rem auto;max-width:64rem;padding:0 1rem}"
-        "table{border-collapse:collapse;width:100%}td,th{border-bottom:1px solid #ccc;padding:.4rem;text-align:left;"
-        "vertical-align:top}code{font-size:.9em}</style>"
-        f"<h1>trimtab {escape(__version__)}</h1><p>A model endpoint for coding agents. Machine-readable: "
-        '<a href="/openapi.json">/openapi.json</a>.</p>'
-        f"<table><tr><th>method<th>path<th>what<th>notes</tr>{rows}</table></html>"
-    )

@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 from loguru import logger
 
-from trimtab import __version__, headers, openapi
+from trimtab import __version__, docs_page, headers, metrics, openapi
 from trimtab.asgi import Receive, Scope, Send, Writer
 from trimtab.dialects import DIALECTS
 from trimtab.dialects.base import Dialect
@@ -200,10 +200,20 @@ class OpenApi(Page):
 
 
 class Docs(Page):
-    """GET /docs: the same as a page that needs no network."""
+    """GET /docs: what can be asked for, with examples, as a page that needs no network."""
 
     async def answer(self, incoming: Incoming, parameters: dict[str, Any]) -> tuple[str, bytes]:
-        return "text/html; charset=utf-8", openapi.page().encode()
+        serve = self.runtime.config.serve
+        host = incoming.headers.get("host") or f"{serve.host}:{serve.port}"
+        return "text/html; charset=utf-8", docs_page.page(self.runtime.config, host).encode()
+
+
+class Metrics(Health):
+    """GET /metrics: the counters of `/health?verbose=1` for Prometheus, with the key auth asks for."""
+
+    async def answer(self, incoming: Incoming, parameters: dict[str, Any]) -> tuple[str, bytes]:
+        await self.admit(incoming, "metrics", "default")
+        return metrics.TYPE, metrics.text(self.state(), self.runtime.current.users).encode()
 
 
 class Unknown(Page):

@@ -7,6 +7,7 @@ from typing import Any
 
 from loguru import logger
 
+from trimtab.blame import where
 from trimtab.conversation import Conversation, Image
 from trimtab.errors import ProxyError, Refused, StageFailed
 from trimtab.events import Event, Finished
@@ -69,6 +70,14 @@ class Pipeline:
                     return False
         return exchange.conversation is not before
 
+    async def step(self, exchange: Exchange, bound: Bound) -> Reply | None:
+        """Run a single request hook; raises as `request` does, which runs them all."""
+        if exchange.operation not in bound.stage.operations:
+            return None
+        with self.guard.timing() as limit:
+            limit.begin(bound.stage.label)
+            return await self._guarded(exchange, bound.stage, bound.call, limit)
+
     async def _guarded(
         self, exchange: Exchange, stage: Stage[Any], call: Callable[..., Any], limit: Limit
     ) -> Reply | None:
@@ -105,14 +114,15 @@ class Pipeline:
         error: Exception,
         cause: BaseException,
     ) -> None:
-        told = error.reason if isinstance(error, StageFailed) else f"{type(error).__name__}: {error}"
+        told = error.reason if isinstance(error, StageFailed) else where(error, stage)
         if not stage.optional:
-            logger.opt(exception=error).error("stage '{}' failed on {}", stage.label, exchange.id)
+            _report(stage, "failed on", exchange, error)
             if isinstance(error, StageFailed):
                 raise error from cause
             raise StageFailed(stage.label, type(error).__name__) from cause
         self.guard.failed(stage, "request", type(error).__name__)
         self._undo(exchange, stage, saved, told)
+        logger.opt(exception=error).debug("stage '{}' undone on {}", stage.label, exchange.id)
 
     def _undo(self, exchange: Exchange, stage: Stage[Any], saved: tuple[Any, ...], reason: str) -> None:
         exchange.restore(saved)
@@ -137,11 +147,12 @@ class Pipeline:
             raise
         except Exception as error:
             if stage.optional:
-                exchange.notes.append(f"stage '{stage.label}' chose no target: {type(error).__name__}")
+                exchange.notes.append(f"stage '{stage.label}' chose no target: {where(error, stage)}")
+                logger.opt(exception=error).debug("stage '{}' chose no target on {}", stage.label, exchange.id)
                 self.services.counters.add(f"stage_undone.{stage.label}")
                 self.guard.failed(stage, "target", type(error).__name__)
                 return None
-            logger.opt(exception=error).error("stage '{}' failed on {}", stage.label, exchange.id)
+            _report(stage, "failed on", exchange, error)
             raise StageFailed(stage.label, f"{type(error).__name__} in 'target'") from error
         self.guard.worked(stage, "target")
         return target
@@ -162,7 +173,13 @@ class Pipeline:
             except Exception as error:
                 self.guard.failed(stage, "done", type(error).__name__)
                 self.services.counters.add(f"stage_failed.{stage.label}")
-                logger.opt(exception=error).error("stage '{}' failed after {}", stage.label, exchange.id)
+                _report(stage, "failed after", exchange, error)
+
+
+def _report(stage: Stage[Any], what: str, exchange: Exchange, error: Exception) -> None:
+    """Say in the log where a stage failed; why, in its own words and frame by frame, at DEBUG only."""
+    logger.error("stage '{}' {} {}: {}", stage.label, what, exchange.id, where(error, stage))
+    logger.opt(exception=error).debug("stage '{}' {} {}", stage.label, what, exchange.id)
 
 
 def _target(answer: Any) -> Target | None:
@@ -210,12 +227,12 @@ class Listener:
                 answer: Iterable[Event] = call(self._exchange, event) if type(event) in stage.wants else (event,)
                 passed.extend(_events(answer))
         except Exception as error:
-            logger.opt(exception=error).error("stage '{}' failed on {}", stage.label, self._exchange.id)
+            _report(stage, "failed on", self._exchange, error)
             if not stage.optional:
                 raise StageFailed(stage.label, f"{type(error).__name__} on an event") from error
             self._hooks.remove(bound)
             self._pipeline.guard.failed(stage, "event", type(error).__name__)
-            self._exchange.notes.append(f"stage '{stage.label}' left the stream: {type(error).__name__}: {error}")
+            self._exchange.notes.append(f"stage '{stage.label}' left the stream: {where(error, stage)}")
             self._pipeline.services.counters.add(f"stage_undone.{stage.label}")
             return events
         if events and isinstance(events[-1], Finished):

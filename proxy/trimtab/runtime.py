@@ -12,6 +12,7 @@ from loguru import logger
 from trimtab import config as configuration
 from trimtab.admission import GOING, MB, Door, Room
 from trimtab.asking import Asker
+from trimtab.blame import where
 from trimtab.breaker import Breakers
 from trimtab.conversation import Conversation, Head
 from trimtab.dialects import DIALECTS
@@ -31,6 +32,8 @@ from trimtab.splice import scan
 from trimtab.upstream import Forwarder
 from trimtab.watch import Watch
 
+DOTENV = Path(".env")
+"""Where keys and addresses stand, beside pipelines.toml."""
 LOOK_EVERY = 1.0
 """Seconds between two looks at pipelines.toml."""
 PATIENCE = 2.0
@@ -85,7 +88,8 @@ class StageSet:
             try:
                 await call()
             except Exception as error:
-                logger.opt(exception=error).error("stage '{}' failed to stop", stage.label)
+                logger.error("stage '{}' failed to stop: {}", stage.label, where(error, stage))
+                logger.opt(exception=error).debug("stage '{}' failed to stop", stage.label)
 
     async def retire(self) -> None:
         """Wait for the last exchange, then stop."""
@@ -153,12 +157,12 @@ class Runtime:
         """Whether the proxy is stopping: new requests are sent away."""
         self.watches: set[Watch] = set()
         """The exchanges under way."""
-        self.no_count: dict[str, float] = {}
-        """Until when (monotonic) an upstream is taken not to count tokens."""
+        self.no_count: dict[tuple[str, str], float] = {}
+        """Until when (monotonic) an upstream, by its address, is taken not to count tokens of a model."""
         self.asker = Asker(self)
         self._load = load
         self._looked = self.clock.monotonic()
-        self._mtime = _mtime(config.path)
+        self._mtimes = _mtimes(config.path)
         self._jobs: set[asyncio.Task[Any]] = set()
         self._turn = asyncio.Semaphore(1)
         self._reloading = asyncio.Lock()
@@ -231,7 +235,7 @@ class Runtime:
             yield pipeline
 
     async def look(self) -> None:
-        """Reload when pipelines.toml changed; looks at most once a second.
+        """Reload when pipelines.toml or .env changed; looks at most once a second.
 
         The request that finds the change waits for it, up to PATIENCE seconds: the one after an edit is to see it.
         """
@@ -239,9 +243,9 @@ class Runtime:
         if now - self._looked < LOOK_EVERY or self._load is None:
             return
         self._looked = now
-        mtime = _mtime(self.config.path)
-        if mtime != self._mtime:
-            self._mtime = mtime
+        mtimes = _mtimes(self.config.path)
+        if mtimes != self._mtimes:
+            self._mtimes = mtimes
             await asyncio.wait((self.spawn(self.reload()),), timeout=PATIENCE)
 
     async def reload(self) -> bool:
@@ -302,7 +306,8 @@ class Runtime:
                 await work()
             except Exception as error:
                 self.counters.add("later_failed")
-                logger.opt(exception=error).error("background work failed")
+                logger.error("background work failed: {}", where(error, work))
+                logger.opt(exception=error).debug("background work failed")
 
 
 def _held(old: configuration.Config, new: configuration.Config) -> list[str]:
@@ -322,6 +327,11 @@ def nothing(dialect: str) -> Conversation:
     """An empty conversation, for requests that only look at the proxy."""
     found = DIALECTS.get(dialect, DIALECTS["chat"])
     return Conversation(found.name, Head(scan(b"{}", ())), ())
+
+
+def _mtimes(path: Path | None) -> tuple[float | None, ...]:
+    """When pipelines.toml and .env were written."""
+    return _mtime(path), _mtime(DOTENV)
 
 
 def _mtime(path: Path | None) -> float | None:

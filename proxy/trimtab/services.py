@@ -92,3 +92,5 @@ class Services(msgspec.Struct, frozen=True, kw_only=True):
     """The folder of the cache, for what a stage keeps in files of its own."""
     loopback: bool = True
     """Whether only this machine can reach the proxy."""
+    dry: bool = False
+    """Whether this is a trial (`trimtab check`, `explain`, `replay`): a start hook checks and leaves nothing behind."""

@@ -9,6 +9,7 @@ from loguru import logger
 from trimtab import compacting, extras, headers, late, relay
 from trimtab.asgi import STREAM_HEADERS, Receive, Writer
 from trimtab.attempts import Attempts, Reach
+from trimtab.blame import where
 from trimtab.counting import count
 from trimtab.dialects import DIALECTS
 from trimtab.dialects.base import Dialect
@@ -56,7 +57,8 @@ class Serving:
         except ProxyError as error:
             await self._fail(error)
         except Exception as error:
-            logger.opt(exception=error).error("request {} failed", self._exchange.id)
+            logger.error("request {} failed: {}", self._exchange.id, where(error))
+            logger.opt(exception=error).debug("request {} failed", self._exchange.id)
             detail = f" ({type(error).__name__}: {error})" if self._runtime.config.serve.debug else ""
             await self._fail(ProxyError(f"the proxy failed on this request; its log says why{detail}"))
         finally:

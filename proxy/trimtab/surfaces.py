@@ -8,6 +8,7 @@ from loguru import logger
 from trimtab import compaction, headers
 from trimtab.admission import MB, Seat
 from trimtab.asgi import Receive, Scope, Send, Writer, read_body
+from trimtab.blame import where
 from trimtab.conversation import Conversation
 from trimtab.dialects.base import Dialect
 from trimtab.errors import BadRequest, Cause, ProxyError
@@ -49,7 +50,8 @@ class Surface:
             logger.info("{} {} {}: {}", identity, incoming.method, incoming.path, error.message)
             await writer.fail(error, self._dialect)
         except Exception as error:
-            logger.opt(exception=error).error("request {} failed", identity)
+            logger.error("request {} failed: {}", identity, where(error))
+            logger.opt(exception=error).debug("request {} failed", identity)
             await writer.fail(ProxyError("the proxy failed on this request; its log says why"), self._dialect)
 
     async def _read(

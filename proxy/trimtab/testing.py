@@ -88,6 +88,7 @@ class StageBench:
         directory: str = ".",
         loopback: bool = True,
         store: Store | None = None,
+        dry: bool = False,
     ) -> None:
         self.clock = clock or StillClock()
         self.asked: list[tuple[str, Any]] = []
@@ -106,6 +107,7 @@ class StageBench:
             economics=Economics(self.clock, counters),
             directory=directory,
             loopback=loopback,
+            dry=dry,
         )
         self.pipeline = Pipeline("default", compile_chain(stages, "[pipeline.default]"), self.services)
         self._messages = MessageTable(16 * 1024 * 1024)

@@ -75,6 +75,13 @@ async def test_a_public_proxy_makes_one_client_key(tmp_path: Path, said: list[st
     assert os.listdir(folder) == ["client-key"]
 
 
+async def test_a_trial_makes_no_key(tmp_path: Path, said: list[str]) -> None:
+    stage = Auth(AuthOptions(server_key=SERVER))
+    async with StageBench(stage, models=models(), directory=str(tmp_path / "cache"), loopback=False, dry=True):
+        pass
+    assert (os.listdir(tmp_path), said) == ([], [])
+
+
 async def test_the_made_key_is_used_again_and_not_shown_again(tmp_path: Path, said: list[str]) -> None:
     async with public(tmp_path):
         pass

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import os
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -150,12 +151,33 @@ async def test_an_upstreams_refusal_is_kept(tmp_path: Path) -> None:
     assert kept[3]["base64"] == "PGh0bWw+"
 
 
-@pytest.mark.parametrize("name", ["folder", " "])
-async def test_a_file_that_cannot_be_written_stops_the_start(name: str, tmp_path: Path) -> None:
+async def test_a_request_that_was_changed_is_kept_as_it_came_too(tmp_path: Path) -> None:
+    file = tmp_path / "bodies.jsonl"
+    async with StageBench(Log(LogOptions(upstream=UpstreamLog(file=str(file), received=True)))) as bench:
+        bench.done(ended(bench))
+        changed = ended(bench)
+        changed.set_member("top_k", 1, "a quirk")
+        bench.done(changed)
+    kept = [json.loads(line) for line in file.read_text().splitlines()]
+    assert [line["direction"] for line in kept] == ["request", "received", "request"]
+    assert [line["body"] for line in kept] == [BODY, BODY, {**BODY, "top_k": 1}]
+
+
+@pytest.mark.parametrize("dry", [False, True])
+@pytest.mark.parametrize("name", ["folder", " ", "file/below"])
+async def test_a_file_that_cannot_be_written_stops_the_start(name: str, dry: bool, tmp_path: Path) -> None:
     (tmp_path / "folder").mkdir()
+    (tmp_path / "file").touch()
     file = str(tmp_path / name) if name.strip() else name
     with pytest.raises(ConfigError, match=r"log\.upstream\.file"):
-        await StageBench(Log(LogOptions(upstream=UpstreamLog(file=file)))).__aenter__()
+        await StageBench(Log(LogOptions(upstream=UpstreamLog(file=file))), dry=dry).__aenter__()
+
+
+async def test_a_trial_makes_no_file_and_writes_nothing(tmp_path: Path, said: list[Any]) -> None:
+    for options in (LogOptions(upstream=UpstreamLog(file=str(tmp_path / "new" / "bodies.jsonl"))), LogOptions()):
+        async with StageBench(Log(options), dry=True) as bench:
+            bench.done(ended(bench))
+    assert (os.listdir(tmp_path), said) == ([], [])
 
 
 def assert_(condition: bool) -> None:

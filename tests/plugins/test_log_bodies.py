@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from loguru import logger
 
+from trimtab.api import ConfigError
 from trimtab.testing import StageBench, StillClock
 from trimtab_stages.log_bodies import DAY, Bodies, Body, UpstreamLog, json_line
 
@@ -203,3 +204,13 @@ def test_braces_in_the_name_are_just_that(tmp_path: Path) -> None:
 def test_options_that_cannot_work(options: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=r"upstream\."):
         UpstreamLog(**options)
+
+
+def test_a_check_finds_what_would_fail_and_makes_nothing(tmp_path: Path) -> None:
+    Bodies(UpstreamLog(file=str(tmp_path / "a" / "b" / "bodies.jsonl")), StillClock(0)).check()
+    assert os.listdir(tmp_path) == []
+    (tmp_path / "file").touch()
+    Bodies(UpstreamLog(file=str(tmp_path / "file")), StillClock(0)).check()
+    for name, reason in (("file/below", "Not a directory"), (".", "Is a directory")):
+        with pytest.raises(ConfigError, match=reason):
+            Bodies(UpstreamLog(file=str(tmp_path / name)), StillClock(0)).check()

@@ -150,6 +150,7 @@ async def test_the_client_reads_numbers() -> None:
     assert (await assessed(2345)).headers == {
         "x-context-limit": "10000",
         "x-context-used": "2345",
+        "x-context-reserve": "1000",
         "x-context-utilization": "33.5",
         "x-context-risk": "SAFE",
     }

@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 
 import trimtab
-from fake_stages import STAGES, install
+from fake_stages import STAGES, Plain, install
+from trimtab.api import Services, hookimpl
 from trimtab.cli import main
 from trimtab.errors import ConfigError
 from trimtab.settings import example
@@ -52,6 +53,19 @@ def test_check_prints_all_problems_and_exits_with_2(here: Path, capsys: pytest.C
         "bad.toml: [serve] unknown option 'prot', did you mean 'port'?\n"
         "bad.toml: [serve] unknown option 'hsot', did you mean 'host'?\n"
     )
+
+
+def test_check_starts_the_stages_for_a_moment(
+    here: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    class Broken(Plain):
+        @hookimpl
+        async def start(self, services: Services) -> None:
+            raise ConfigError("no key") if services.dry else AssertionError
+
+    install(monkeypatch, plain=Broken)
+    assert main(["check"]) == 2
+    assert capsys.readouterr() == ("", "stage 'plain': no key\n")
 
 
 def test_check_compares_with_another_file(here: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -2,13 +2,14 @@
 
 import asyncio
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
 import pytest
+from msgspec.structs import replace
 
 from fakeloop import run
 from trimtab.config import Config, CoreOptions, ServeOptions, StoreOptions
-from trimtab.counting import ABSENT_FOR, PATIENCE, REAL, count
+from trimtab.counting import ABSENT_FOR, PATIENCE, REAL, REMEMBERED, count
 from trimtab.errors import Cause, ProxyError, UpstreamError
 from trimtab.exchange import Exchange
 from trimtab.facts import Fact, Scale, TokenCount
@@ -169,11 +170,29 @@ async def test_one_upstream_that_does_not_count_says_nothing_of_another() -> Non
     case = Case(Answer(404), Answer())
     models = case.runtime.config.models
     await case.count(OURS)
-    assert case.runtime.no_count.keys() == {"http://text.test"}
+    assert case.runtime.no_count.keys() == {("http://text.test", "small")}
     models.upstreams["other"] = type(models.upstreams["text"])(
         name="other", dialect="messages", base_url="http://other.test"
     )
     assert await case.count(OURS, upstream="other") == 321
+
+
+async def test_one_model_without_a_count_says_nothing_of_another() -> None:
+    case = Case(Answer(404, b'{"error":{"message":"no model small"}}'), Answer())
+    assert await case.count(OURS) == 123
+    models = case.runtime.config.models
+    models.models["small"] = replace(models.models["small"], name="other")
+    assert await case.count(OURS) == 321
+
+
+async def test_names_that_clients_make_up_fill_no_memory() -> None:
+    case = Case(*[Answer(404)] * (REMEMBERED + 2), Answer())
+    models, small = case.runtime.config.models, case.runtime.config.models.models["small"]
+    for number in range(REMEMBERED + 2):
+        models.models["small"] = replace(small, name=f"made-up-{number}")
+        await case.count(OURS)
+    assert len(case.runtime.no_count) == REMEMBERED
+    assert ("http://text.test", "made-up-0") not in case.runtime.no_count
 
 
 @pytest.mark.parametrize("status", [302, 400, 401, 429])
@@ -200,7 +219,7 @@ def test_an_upstream_that_takes_its_time_is_not_too_slow() -> None:
 
 
 def test_a_client_that_leaves_is_not_taken_for_an_absent_upstream() -> None:
-    async def main() -> dict[str, Any]:
+    async def main() -> dict[tuple[str, str], float]:
         case = Case(Answer(wait=600))
         task = asyncio.create_task(case.count(OURS))
         await asyncio.sleep(1)

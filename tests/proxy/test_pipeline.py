@@ -1,13 +1,15 @@
 """The chain: order, commit or undo, the way back."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from typing import Any
 
 import pytest
+from loguru import logger
 
 from trimtab.conversation import Text
 from trimtab.dialects.base import Prompt
-from trimtab.errors import BadRequest, Cause, Refused, StageFailed, UpstreamError
+from trimtab.errors import BadRequest, Cause, ProxyError, Refused, StageFailed, UpstreamError
 from trimtab.events import BlockStop, Event, Finished, StopReason, TextDelta, replace
 from trimtab.exchange import Exchange, Operation
 from trimtab.facts import TokenCount
@@ -17,6 +19,15 @@ from trimtab.testing import StageBench
 
 BODY = {"model": "auto", "messages": [{"role": "user", "content": "hello"}]}
 pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture
+def records() -> Iterator[list[Any]]:
+    """What is logged meanwhile."""
+    kept: list[Any] = []
+    sink = logger.add(lambda message: kept.append(message.record), level="DEBUG", diagnose=False)
+    yield kept
+    logger.remove(sink)
 
 
 class Does(Stage[StageOptions]):
@@ -92,11 +103,11 @@ async def test_a_stage_runs_for_the_operations_it_names(operation: Operation, ru
 @pytest.mark.parametrize(
     "error",
     [
-        ValueError("oh"),
+        ValueError("the prompt"),
         StageFailed("does", "oh"),
         UpstreamError("oh"),
         BadRequest("oh"),
-        RecursionError("oh"),
+        RecursionError("the prompt"),
     ],
 )
 async def test_an_optional_stage_that_fails_is_undone_whole(error: Exception) -> None:
@@ -107,10 +118,24 @@ async def test_an_optional_stage_that_fails_is_undone_whole(error: Exception) ->
     assert [edit.stage for edit in exchange.edits] == ["a"]
     assert (exchange.get(TokenCount), exchange.dropped, exchange.headers, exchange.pending) == (None, [], {}, [])
     (note,) = exchange.notes
-    assert note.startswith("stage 'b' undone: ")
-    assert note.endswith("oh")
+    told = "oh" if isinstance(error, ProxyError) else f"{type(error).__name__} at {__name__}:"
+    assert note.startswith(f"stage 'b' undone: {told}")
+    assert "the prompt" not in note
     assert bench.services.counters.snapshot() == {"stage_undone.b": 1}
     assert [label for label, _ in exchange.timings] == ["a", "b", "c"]
+
+
+@pytest.mark.parametrize("kind", [Does, May])
+async def test_what_failed_is_told_without_its_text_but_at_debug(kind: type[Does], records: list[Any]) -> None:
+    async with StageBench(kind("a", fails(ValueError("the prompt")))) as bench:
+        with suppress(StageFailed):
+            await bench.request(bench.exchange(BODY))
+    loud, quiet = [[record for record in records if (record["level"].no > 10) is above] for above in (True, False)]
+    assert [f"ValueError at {__name__}:" in record["message"] for record in loud] == [True]
+    assert [record["exception"] for record in loud] == [None]
+    assert not any("the prompt" in record["message"] for record in records)
+    (traceback,) = quiet
+    assert str(traceback["exception"].value) == "the prompt"
 
 
 async def test_a_question_that_nobody_answers_costs_an_optional_stage_only_its_work() -> None:
@@ -300,7 +325,8 @@ async def test_an_optional_stage_that_fails_in_the_stream_is_noted_once() -> Non
         listener = bench.pipeline.listener(exchange)
         for _ in range(2):
             assert listener([TextDelta("x")]) == [TextDelta("x")]
-        assert exchange.notes == ["stage 'a' left the stream: ValueError: oh"]
+        (note,) = exchange.notes
+        assert note.startswith(f"stage 'a' left the stream: ValueError at {__name__}:")
         assert bench.services.counters.snapshot() == {"stage_undone.a": 1}
         # The next exchange has its own listener.
         assert bench.events(bench.exchange(BODY), TextDelta("y")) == [TextDelta("ya"), TextDelta("y")]

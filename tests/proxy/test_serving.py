@@ -308,7 +308,9 @@ async def test_an_optional_stage_is_undone_and_noted() -> None:
         assert proxy.runtime.counters.snapshot()["stage_undone.optional-bug"] == 1
     assert answer.status == 200
     assert "x-undone" not in answer.headers
-    assert (exchange.edits, exchange.notes) == ([], ["stage 'optional-bug' undone: KeyError: 'oh'"])
+    (note,) = exchange.notes
+    assert exchange.edits == []
+    assert note.startswith(f"stage 'optional-bug' undone: KeyError at {__name__}:")
 
 
 async def test_a_done_hook_that_fails_keeps_no_other_from_running() -> None:

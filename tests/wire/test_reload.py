@@ -42,6 +42,20 @@ async def test_a_valid_file_takes_over_and_a_broken_one_does_not(tmp_path: Path)
         assert proxy.runtime.counters.snapshot()["reloads"] == 1
 
 
+async def test_a_changed_env_alone_is_seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    async with playing() as upstream, proxying(tmp_path, upstream.url) as proxy:
+        await post(proxy.url, "/v1/chat/completions", BODY)
+        (tmp_path / ".env").write_text("ENABLE_ZAI_THINKING=false\n")
+        proxy.clock.advance(1.5)
+        await post(proxy.url, "/v1/chat/completions", BODY)
+        assert [b"thinking" in sent.body for sent in upstream.sent] == [True, False]
+        (tmp_path / ".env").unlink()
+        proxy.clock.advance(1.5)
+        await post(proxy.url, "/v1/chat/completions", BODY)
+        assert b"thinking" in upstream.sent[-1].body
+
+
 async def test_the_file_is_looked_at_once_a_second(tmp_path: Path) -> None:
     async with playing() as upstream, proxying(tmp_path, upstream.url) as proxy:
         proxy.path.write_text('[pipeline.default]\nstages = ["route"]\n')

@@ -100,11 +100,22 @@ class Draft:
         try:
             made = kind(**values)
         except ValueError as error:  # what a struct's own __post_init__ says about options that do not go together
-            self.problem(path, str(error))
+            self._unfit(path, str(error))
             return None
         for where, _ in leaves(made, path):
             self.sources.setdefault(where, "default")
         return made
+
+    def _unfit(self, path: Path, text: str) -> None:
+        """Report options that do not go together, at the environment's names where those are at fault."""
+        table = {where[len(path) :]: source for where, source in self.sources.items() if where[: len(path)] == path}
+        named = {where: source for where, source in table.items() if where and _names(text, where[-1])}
+        blamed = named or table
+        places = dict.fromkeys(source for source in blamed.values() if outside(source))
+        if not places or (not named and self.name in table.values()):
+            self.problem(path, text)
+        else:
+            self.problems.append(f"{', '.join(places)}: {header(path)} {text}")
 
     def _value(self, path: Path, value: Any, kind: Any) -> Any:
         if get_origin(kind) is Mapping and _is_struct(get_args(kind)[1]) and isinstance(value, dict):
@@ -141,6 +152,10 @@ def outside(source: str) -> bool:
 def header(path: Path) -> str:
     """A table's name as it is written in TOML."""
     return "[" + ".".join(part if _BARE.fullmatch(part) else f'"{part}"' for part in path) + "]"
+
+
+def _names(text: str, option: str) -> bool:
+    return re.search(rf"(?<![\w-]){re.escape(option)}(?![\w-])", text) is not None
 
 
 def _is_struct(kind: Any) -> bool:

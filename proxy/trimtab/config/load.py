@@ -1,12 +1,13 @@
 """From files and environment to a configuration, or to everything that is wrong with it."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 from trimtab.errors import ConfigError
 from trimtab.guard import unknown
+from trimtab.models import ModelTable
 from trimtab.registry import hint
 
 from . import document
@@ -40,11 +41,7 @@ def load(path: Path | None = None, environ: Mapping[str, str] | None = None) -> 
         draft.wrong(("store", "url"), f"must begin with {', '.join(f'{scheme}://' for scheme in REDIS)}")
     retry = draft.convert(("retry",), RetryOptions)
     models = model_table(draft, shipped)
-    if own := [name for name in tables.get("upstream", {}) if name not in shipped["upstream"]]:
-        draft.notes.append(
-            f"models without a row go to upstream.{own[0]} or another of your own; those with a shipped row, and the "
-            "vision models behind them, still go to the shipped upstreams"
-        )
+    _elsewhere(draft, models, [name for name in tables.get("upstream", {}) if name not in shipped["upstream"]])
     chains = Chains(draft, tables)
     chains.read(set_outside, given)
     uses = {name: [chains.use(label) for label in labels] for name, labels in chains.pipelines.items()}
@@ -66,6 +63,16 @@ def load(path: Path | None = None, environ: Mapping[str, str] | None = None) -> 
         path=file.path,
         digest=file.digest,
     )
+
+
+def _elsewhere(draft: Draft, models: ModelTable, own: Sequence[str]) -> None:
+    """Note which requests go to a shipped upstream although the operator has one of their own."""
+    left = ", ".join(f"upstream.{name}" for name, row in models.upstreams.items() if row.shipped)
+    if own and left:
+        draft.notes.append(
+            f"models without a row go to upstream.{own[0]} or another of your own; those with a shipped row, and the "
+            f"vision models behind them, still go to {left}: `enabled = false` there sends them to yours"
+        )
 
 
 def _sound(draft: Draft, tables: Mapping[str, Any]) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from trimtab.registry import hint
 from .draft import Draft, header
 from .environment import Override
 from .sections import CoreOptions, RetryOptions, ServeOptions, StoreOptions
+from .switches import left
 
 SECTIONS = {"serve": ServeOptions, "core": CoreOptions, "store": StoreOptions, "retry": RetryOptions}
 ROWS: Mapping[str, type[Entry]] = {"upstream": Upstream, "model": Model}
@@ -48,7 +49,7 @@ def model_table(draft: Draft, shipped: Mapping[str, Any]) -> ModelTable:
         _check_upstream(draft, ("upstream", name), upstream)
     for name, model in models.items():
         _check_model(draft, ("model", name), model, upstreams)
-    return ModelTable(upstreams, models)
+    return ModelTable(*left(draft, upstreams, models))
 
 
 def _warn(draft: Draft, override: Override, path: tuple[str, ...]) -> None:

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from statistics import median
 from typing import NamedTuple
 
+from trimtab.caches import Split, dollars
 from trimtab.events import Usage
 from trimtab.models import Prices
 
@@ -90,7 +91,8 @@ def sums(usages: Sequence[Usage], prices: Prices) -> Sums:
 
 def cost(usage: Usage, prices: Prices) -> float:
     """Dollars for a prompt, what came from the cache at its own price."""
-    return ((usage.prompt - usage.cache_read) * prices.input + usage.cache_read * prices.cached) / 1e6
+    split = Split(usage.cache_read, 0, usage.prompt - usage.cache_read)
+    return dollars((split,), prices.input, prices.cached / prices.input) if prices.input else 0.0
 
 
 def _cells(turn: int, row: Row, prices: Prices) -> tuple[str, ...]:

@@ -7,6 +7,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 
+from trimtab.caches import common
+
 from .prompt import Piece, prefix
 
 
@@ -68,15 +70,3 @@ class PrefixCache:
         del siblings[key]
         if not siblings:
             del self._children[entry.parent]
-
-
-def common(one: str, other: str) -> int:
-    """Say how many characters two texts share at the start."""
-    low, high = 0, min(len(one), len(other))
-    while low < high:
-        middle = (low + high + 1) // 2
-        if one[low:middle] == other[low:middle]:
-            low = middle
-        else:
-            high = middle - 1
-    return low

@@ -68,7 +68,14 @@ def test_what_cannot_work_is_refused(problems: Failing, text: str, problem: str)
 
 def test_options_that_do_not_go_together_name_the_table(problems: Failing) -> None:
     (found,) = problems(chain("auth"), FORWARD_CLIENT_KEY="false")
-    assert found == "pipelines.toml: [stage.auth] forward-client-key is false without a server-key: set one"
+    told = "[stage.auth] forward-client-key is false without a server-key: set one"
+    assert found == f"environment FORWARD_CLIENT_KEY: {told}"
+    (found,) = problems(chain("auth") + "[stage.auth]\nforward-client-key = false\n")
+    assert found == f"pipelines.toml: {told}"
+    # Only what is named is to blame.
+    more = chain("auth") + "[stage.auth]\nforward-client-key = false\n"
+    (found,) = problems(more, RATE_LIMIT_PER_MINUTE="5")
+    assert found == f"pipelines.toml: {told}"
 
 
 def test_the_environment_reaches_every_table_of_a_stage(read: Loader) -> None:

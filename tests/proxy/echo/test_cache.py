@@ -2,9 +2,7 @@
 
 from hashlib import sha256
 
-import pytest
-
-from trimtab.echo.cache import PrefixCache, chain, common
+from trimtab.echo.cache import PrefixCache, chain
 from trimtab.echo.prompt import Piece
 
 
@@ -106,11 +104,3 @@ def test_forgetting_leaves_nothing_behind() -> None:
         cache.visit(f"{number:02} start", "middle", f"end {number}")
     assert len(cache.cache) == 5
     assert sum(map(len, cache.cache._children.values())) == 5
-
-
-@pytest.mark.parametrize(
-    ("one", "other", "length"),
-    [("", "", 0), ("a", "", 0), ("abc", "abd", 2), ("abc", "abc", 3), ("abc", "abcdef", 3), ("xbc", "abc", 0)],
-)
-def test_common_start(one: str, other: str, length: int) -> None:
-    assert common(one, other) == common(other, one) == length

@@ -1,0 +1,1 @@
+"""The real chain without a server: `trimtab explain` and `trimtab replay`."""
