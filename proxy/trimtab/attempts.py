@@ -1,7 +1,6 @@
 """Asks upstreams for one exchange until one of them answers, or the policy gives up."""
 
 from collections.abc import Awaitable, Callable
-from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from math import ceil
 from typing import TYPE_CHECKING
 
@@ -10,7 +9,7 @@ import msgspec
 from trimtab.errors import ProxyError, UpstreamTimeout
 from trimtab.exchange import Exchange
 from trimtab.fallback import candidates, move
-from trimtab.lanes import Place
+from trimtab.lanes import Entry, Place
 from trimtab.models import Target
 from trimtab.outgoing import client_name, keys
 from trimtab.pipeline import Pipeline
@@ -69,21 +68,20 @@ class Attempts:
         breaker = runtime.breakers.of(upstream.name)
         breaker.check()
         self._place = None
-        async with AsyncExitStack() as stack:
-            with watch.quiet():
-                self._place = await stack.enter_async_context(self._queue(target))
-            self._exchange.outcome.queue_s += self._place.waited
+        async with self._queue(watch, target) as place:
+            self._place = place
+            self._exchange.outcome.queue_s += place.waited
             with breaker.watching():
                 self._begin(target)
                 async with watch.patience(upstream.first_byte_timeout, upstream.silence_timeout):
-                    await serve(target, self._place.key)
+                    await serve(target, place.key)
 
-    def _queue(self, target: Target) -> AbstractAsyncContextManager[Place]:
+    def _queue(self, watch: Watch, target: Target) -> Entry:
         exchange, pool = self._exchange, keys(self._exchange, target.upstream)
         name = client_name(exchange)
         messages = exchange.received.messages
         session = name.encode() + messages[0].raw if len(pool) > 1 and messages else b""
-        return self._runtime.lanes.place(target.upstream, pool, name, session)
+        return self._runtime.lanes.place(target.upstream, pool, name, session, watch.quiet)
 
     def _begin(self, target: Target) -> None:
         """Forget what an earlier attempt brought: what is booked is the reply that was delivered."""

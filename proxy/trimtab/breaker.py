@@ -4,9 +4,8 @@ Our own: pybreaker, aiobreaker, purgatory and circuitbreaker read the system's c
 could hold it still.
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from math import ceil
+from types import TracebackType
 from typing import Literal
 
 from trimtab.errors import ProxyError
@@ -51,27 +50,30 @@ class Breaker:
             text = f"upstream '{self.name}' failed {self._failed} times in a row: it is asked again in {wait} s"
             raise Unready(text, self._last, wait)
 
-    @contextmanager
-    def watching(self) -> Iterator[None]:
-        """Around one attempt: its end is booked. Raises Unready where it is refused."""
+    def watching(self) -> "Attempt":
+        """Around one attempt: its end is booked. Entering it raises Unready where it is refused."""
+        return Attempt(self)
+
+    def begins(self) -> bool:
+        """An attempt begins; whether it is a probe. Raises Unready where it is refused."""
         self.check()
         probe = self.state == "half-open"
         self._probing |= probe
-        try:
-            yield
-        except ProxyError as error:
+        return probe
+
+    def ends(self, error: BaseException | None, *, probe: bool) -> None:
+        """An attempt ended, with a failure or without."""
+        if error is None:
+            self._succeeds()
+        elif isinstance(error, ProxyError):
             failure = failure_of(error)
             if failure in COUNTED:
                 self._fails(failure)
             elif failure is not None:
                 self._succeeds()
-            raise
-        else:
-            self._succeeds()
-        finally:
-            # A client that left says nothing of the upstream; another request is the probe then.
-            if probe:
-                self._probing = False
+        # A client that left says nothing of the upstream; another request is the probe then.
+        if probe:
+            self._probing = False
 
     def _fails(self, failure: Failure) -> None:
         self._failed += 1
@@ -85,6 +87,23 @@ class Breaker:
     def _succeeds(self) -> None:
         self._failed = self._opened = 0
         self._until = None
+
+
+class Attempt:
+    """One attempt under a breaker's eyes; use it as a context manager."""
+
+    __slots__ = ("_breaker", "_probe")
+
+    def __init__(self, breaker: Breaker) -> None:
+        self._breaker = breaker
+
+    def __enter__(self) -> None:
+        self._probe = self._breaker.begins()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._breaker.ends(error, probe=self._probe)
 
 
 class Breakers:

@@ -40,6 +40,7 @@ def endpoint(base_url: str, dialect: DialectName, operation: Operation = "genera
     return urlunsplit((parts.scheme, parts.netloc, path + _PATHS[dialect, operation], parts.query, ""))
 
 
+@lru_cache(maxsize=256)
 def host(base_url: str) -> str:
     """The host of a base URL, lower case; empty where there is none."""
     try:

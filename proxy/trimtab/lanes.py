@@ -5,10 +5,10 @@ again there.
 """
 
 import asyncio
-import hashlib
 from collections import OrderedDict, deque
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from types import TracebackType
 
 import msgspec
 
@@ -116,37 +116,40 @@ class Lanes:
     def __init__(self, clock: Clock, counters: Counters) -> None:
         self._clock = clock
         self._counters = counters
-        self._lanes: dict[tuple[str, bytes, int | None], Lane] = {}
+        self._lanes: dict[tuple[str, tuple[str | None, ...], int | None], Lane] = {}
 
-    @asynccontextmanager
-    async def place(
-        self, upstream: Upstream, keys: Sequence[str | None], client: str, session: bytes
-    ) -> AsyncIterator[Place]:
-        """A place with one of the keys. Raises Unready where none gets free within the row's `queue-timeout`."""
-        lane = self._lane(upstream, keys)
-        index, waited = lane.take(session), 0.0
-        if index is None:
-            self._counters.add(f"queued.{upstream.name}")
-            begun = asyncio.get_running_loop().time()
-            index = await lane.wait(client, session, upstream.queue_timeout)
-            waited = asyncio.get_running_loop().time() - begun
+    def place(
+        self,
+        upstream: Upstream,
+        keys: Sequence[str | None],
+        client: str,
+        session: bytes,
+        quiet: Callable[[], AbstractContextManager[None]] = nullcontext,
+    ) -> "Entry":
+        """A place with one of the keys, to be used as an async context manager; `quiet` is around the time in a queue.
+
+        Entering it raises Unready where none gets free within the row's `queue-timeout`.
+        """
+        return Entry(self, upstream, self._lane(upstream, keys), client, session, quiet)
+
+    async def wait(self, upstream: Upstream, lane: Lane, client: str, session: bytes) -> Place:
+        """A place behind the others. Raises Unready where none gets free in time."""
+        self._counters.add(f"queued.{upstream.name}")
+        begun = asyncio.get_running_loop().time()
+        index = await lane.wait(client, session, upstream.queue_timeout)
         if index is None:
             self._counters.add(f"queue_timeouts.{upstream.name}")
             raise _full(upstream)
-        try:
-            yield Place(lane.ring, index, waited)
-        finally:
-            lane.leave(index)
-            self._prune()
+        return Place(lane.ring, index, asyncio.get_running_loop().time() - begun)
 
     def _lane(self, upstream: Upstream, keys: Sequence[str | None]) -> Lane:
-        digest = hashlib.sha256("\n".join(key or "" for key in keys).encode()).digest()
-        name = (upstream.name, digest, upstream.parallel)
-        if name not in self._lanes:
-            self._lanes[name] = Lane(KeyRing(keys, upstream.parallel, self._clock))
-        return self._lanes[name]
+        name = (upstream.name, tuple(keys), upstream.parallel)
+        lane = self._lanes.get(name)
+        if lane is None:
+            lane = self._lanes[name] = Lane(KeyRing(keys, upstream.parallel, self._clock))
+        return lane
 
-    def _prune(self) -> None:
+    def prune(self) -> None:
         """Clients bring keys of their own: what is idle is let go of when there is much of it."""
         if len(self._lanes) > 1000:
             self._lanes = {name: lane for name, lane in self._lanes.items() if not lane.idle}
@@ -159,6 +162,39 @@ class Lanes:
             "waiting": sum(lane.waiting for lane in lanes),
             "resting_keys": sum(lane.ring.resting for lane in lanes),
         }
+
+
+class Entry:
+    """One request's stay in a lane. A class, since a generator would cost every request several microseconds."""
+
+    __slots__ = ("_client", "_lane", "_lanes", "_place", "_quiet", "_session", "_upstream")
+
+    def __init__(
+        self,
+        lanes: Lanes,
+        upstream: Upstream,
+        lane: Lane,
+        client: str,
+        session: bytes,
+        quiet: Callable[[], AbstractContextManager[None]],
+    ) -> None:
+        self._lanes, self._upstream, self._lane = lanes, upstream, lane
+        self._client, self._session, self._quiet = client, session, quiet
+
+    async def __aenter__(self) -> Place:
+        index = self._lane.take(self._session)
+        if index is not None:
+            self._place = Place(self._lane.ring, index)
+        else:
+            with self._quiet():
+                self._place = await self._lanes.wait(self._upstream, self._lane, self._client, self._session)
+        return self._place
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._lane.leave(self._place.index)
+        self._lanes.prune()
 
 
 def _full(upstream: Upstream) -> Unready:

@@ -9,6 +9,7 @@ import re
 from collections.abc import Mapping
 from email.utils import parsedate_to_datetime
 from enum import StrEnum
+from functools import lru_cache
 from math import ceil
 
 import msgspec
@@ -111,11 +112,14 @@ _AGENTS = (
 
 def client_of(headers: Mapping[str, str]) -> Client:
     """Which client a request came from, by its headers (lower-case names)."""
-    agent = headers.get("user-agent", "")
+    return _client(headers.get("user-agent", ""), "x-stainless-retry-count" in headers)
+
+
+@lru_cache(maxsize=64)
+def _client(agent: str, sdk: bool) -> Client:
     for name, pattern, gives_up in _AGENTS:
         if pattern.search(agent):
             return Client(name, retries=True, gives_up=gives_up)
-    sdk = "x-stainless-retry-count" in headers
     return Client("sdk" if sdk else "", retries=sdk)
 
 

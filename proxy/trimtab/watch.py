@@ -2,8 +2,8 @@
 
 import asyncio
 import math
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from contextlib import contextmanager
 from types import TracebackType
 from typing import Any, Self
 
@@ -58,7 +58,10 @@ class Watch:
         self._pinged: float | None = None
         self._wrote: float | None = None
         self._listener = self._loop.create_task(self._listen())
-        self._timer = self._loop.call_at(self._due(), self._tick)
+        self._timer: asyncio.TimerHandle | None = None
+        self._when = math.inf
+        if self._ping is not None:
+            self._look()
         self._among.add(self)
         return self
 
@@ -66,7 +69,8 @@ class Watch:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._among.discard(self)
-        self._timer.cancel()
+        if self._timer is not None:
+            self._timer.cancel()
         self._listener.cancel()
         if self._pinging is not None:
             self._pinging.cancel()
@@ -89,26 +93,21 @@ class Watch:
         elif not others:
             raise reason from None
 
-    @asynccontextmanager
-    async def patience(self, first_byte: float, silence: float) -> AsyncIterator[None]:
-        """One attempt, with the limits of `expect`. Raises UpstreamTimeout beyond them; another attempt may follow."""
-        self.expect(first_byte, silence)
-        kind: type[BaseException] | None = None
-        try:
-            yield
-        except BaseException as error:
-            kind = type(error)
-            raise
-        finally:
-            self.expect(math.inf, math.inf)
-            reason = self._reason
-            if isinstance(reason, UpstreamTimeout):
-                self._reason = None
-                try:
-                    await self._take_back(kind, reason)
-                finally:
-                    if self._left:
-                        self._end(ClientGone())
+    def patience(self, first_byte: float, silence: float) -> "Patience":
+        """One attempt, with the limits of `expect`; leaving it raises UpstreamTimeout beyond them. Another may follow."""
+        return Patience(self, first_byte, silence)
+
+    async def relax(self, kind: type[BaseException] | None) -> None:
+        """An attempt that ended in an exception of `kind` is over, and its limits with it. Raises UpstreamTimeout."""
+        self.expect(math.inf, math.inf)
+        reason = self._reason
+        if isinstance(reason, UpstreamTimeout):
+            self._reason = None
+            try:
+                await self._take_back(kind, reason)
+            finally:
+                if self._left:
+                    self._end(ClientGone())
 
     @contextmanager
     def quiet(self) -> Iterator[None]:
@@ -118,16 +117,23 @@ class Watch:
             yield
         finally:
             self._quiet = False
-            self._timer.cancel()
-            self._timer = self._loop.call_at(self._due(), self._tick)
+            self._look()
 
     def expect(self, first_byte: float, silence: float) -> None:
         """The upstream is asked now: `first_byte` seconds to begin, then `silence` from one piece to the next."""
         self._first_byte, self._silence = first_byte, silence
         self._last = self._asked = self._loop.time()
         self._alive = False
-        self._timer.cancel()
-        self._timer = self._loop.call_at(self._due(), self._tick)
+        self._look()
+
+    def _look(self) -> None:
+        """Have the timer look when something may be due. One that comes too early costs less than one that is moved."""
+        due = self._due()
+        if due < self._when:
+            if self._timer is not None:
+                self._timer.cancel()
+            self._when = due
+            self._timer = self._loop.call_at(due, self._tick)
 
     def hold(self) -> None:
         """A sign of life is being written: a client that reads slowly is no silence of the upstream."""
@@ -190,7 +196,7 @@ class Watch:
         return max(self._asked, self._wrote or 0.0, self._pinged or self._entered) + self._interval
 
     def _tick(self) -> None:
-        now = self._loop.time()
+        now, self._when = self._loop.time(), math.inf
         limit = self._silence if self._alive else self._first_byte
         if self._held:
             if now >= self._last + STALLED:
@@ -205,7 +211,7 @@ class Watch:
         if self._ping is not None and not (self._held or self._quiet) and now >= self._next_ping():
             self._pinged = now
             self._pinging = self._loop.create_task(self._say(self._ping))
-        self._timer = self._loop.call_at(self._due(), self._tick)
+        self._look()
 
     async def _say(self, ping: Callable[[], Awaitable[None]]) -> None:
         try:
@@ -214,3 +220,20 @@ class Watch:
             self._end(ClientGone())
         except Exception as error:
             self._end(error)
+
+
+class Patience:
+    """The limits of one attempt under a watch; use it as an async context manager."""
+
+    __slots__ = ("_limits", "_watch")
+
+    def __init__(self, watch: Watch, first_byte: float, silence: float) -> None:
+        self._watch, self._limits = watch, (first_byte, silence)
+
+    async def __aenter__(self) -> None:
+        self._watch.expect(*self._limits)
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._watch.relax(kind)
