@@ -9,9 +9,12 @@ records costs one new decision per conversation, and no error.
 """
 
 import hashlib
+from bisect import bisect_right
 from collections import OrderedDict
 from collections.abc import Sequence
+from itertools import accumulate
 from typing import TYPE_CHECKING, Any, NamedTuple
+from weakref import WeakKeyDictionary
 
 import msgspec
 
@@ -84,6 +87,14 @@ class Epochs:
         self._store = store
         self._counters = counters
         self._known: OrderedDict[tuple[str, bytes], Epoch] = OrderedDict()
+        self._measured: WeakKeyDictionary[Exchange, _Sizes] = WeakKeyDictionary()
+
+    def _sizes(self, exchange: Exchange) -> "_Sizes":
+        """The sizes of a request's messages, worked out once for all places that are asked about."""
+        found = self._measured.get(exchange)
+        if found is None or not found.of(exchange):
+            found = self._measured[exchange] = _Sizes(exchange)
+        return found
 
     def at(self, exchange: Exchange, owner: Owner, *, step: int, start: int = 0) -> Boundary | None:
         """The newest boundary of a conversation: at floor((C - start) / step) * step, snapped down to a safe place.
@@ -97,14 +108,14 @@ class Epochs:
             raise ValueError(f"an epoch needs a step of 1 byte or more and a start of 0 or more, not {step}, {start}")
         if exchange.compaction:
             return None
-        sizes = _Sizes(exchange)
+        sizes = self._sizes(exchange)
         return sizes.boundary(owner, (sizes.total - start) // step * step, step)
 
     def earlier(self, exchange: Exchange, boundary: Boundary) -> Boundary | None:
         """The boundary before one that `at` gave, None before the first: its epoch goes on where a stage declines."""
         if not boundary.step:
             return None
-        sizes = _Sizes(exchange)
+        sizes = self._sizes(exchange)
         for whole in range(boundary.at - boundary.step, 0, -boundary.step):
             found = sizes.boundary(boundary.owner, whole, boundary.step)
             if found is None or found.messages < boundary.messages:
@@ -129,7 +140,7 @@ class Epochs:
         """
         if exchange.compaction or messages < 1:
             return None
-        sizes = _Sizes(exchange)
+        sizes = self._sizes(exchange)
         return sizes.made(owner, messages, sizes.before(messages), 0)
 
     async def get(self, exchange: Exchange, boundary: Boundary) -> Epoch | None:
@@ -190,11 +201,18 @@ class _Sizes:
         self._target = exchange.target
         self._messages = exchange.received.messages
         self._measures = [measure(message) for message in self._messages]
-        self._sizes = [found.size(self._target) if found.pictures else found.plain for found in self._measures]
+        sizes = [found.size(self._target) if found.pictures else found.plain for found in self._measures]
+        self._starts = [0, *accumulate(sizes)]
+        """Bytes before each message, and before the end."""
+        self._safe: list[int] | None = None
         self.total = self.before(_last_turn(self._messages))
 
+    def of(self, exchange: Exchange) -> bool:
+        """Whether they are those of a request as it stands: another target counts images otherwise."""
+        return self._target is exchange.target and self._messages is exchange.received.messages
+
     def before(self, index: int) -> int:
-        return sum(self._sizes[:index])
+        return self._starts[min(index, len(self._messages))]
 
     def boundary(self, owner: Owner, whole: int, step: int) -> Boundary | None:
         messages = self._snapped(whole) if whole > 0 else 0
@@ -212,14 +230,10 @@ class _Sizes:
 
     def _snapped(self, limit: int) -> int:
         """The last safe place with at most `limit` bytes before it; 0 without one."""
-        found = passed = 0
-        for index, size in enumerate(self._sizes):
-            if passed > limit:
-                break
-            if index and _safe(self._messages, index):
-                found = index
-            passed += size
-        return found
+        if self._safe is None:
+            self._safe = [index for index in range(1, len(self._messages)) if _safe(self._messages, index)]
+        found = bisect_right(self._safe, limit, key=self._starts.__getitem__)
+        return self._safe[found - 1] if found else 0
 
 
 def _last_turn(messages: Sequence[Message]) -> int:

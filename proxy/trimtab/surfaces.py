@@ -64,7 +64,7 @@ class Surface:
         declared = incoming.headers.get("content-length", "")
         body = await read_body(receive, serve.max_request_mb * MB, declared, take=seat.take, seconds=serve.body_timeout)
         conversation = self._dialect.parse(body, self._runtime.messages)
-        if len(body) > LARGE:
+        if len(body) > STEP:
             await _digested(conversation)
         self._runtime.shapes.check(conversation)
         exchange = Exchange(
@@ -84,19 +84,31 @@ class Surface:
         return exchange
 
 
+STEP = 100_000
+"""Bytes of new messages that are read at a time; then the loop is let go."""
 LARGE = 1_000_000
-"""Bytes of a body or message from which the loop is let go between its steps."""
+"""Bytes of a message from which the loop is let go between its own steps too."""
 
 
 async def _digested(conversation: Conversation) -> None:
-    """Take the long steps of large messages one by one, each once, so that none holds the loop for over 50 ms."""
-    for message in conversation.messages:
+    """Read what is new in a large body piece by piece, so that the stages find it read and nothing holds the loop."""
+    at, _ = conversation.reached("digested", None)
+    new = conversation.messages[at:]
+    conversation.remember("digested", None, back=1)
+    conversation.remember("digested", None)
+    if sum([len(message.raw) for message in new]) <= STEP:
+        return
+    held = STEP
+    for message in new:
+        if held + len(message.raw) > STEP:
+            await asyncio.sleep(0)
+            held = 0
+        held += len(message.raw)
+        with suppress(BadRequest):
+            _ = message.blocks
         if len(message.raw) > LARGE:
             await asyncio.sleep(0)
-            with suppress(BadRequest):
-                _ = message.blocks
-            await asyncio.sleep(0)
-            _ = message.digest
+        _ = message.digest
     await asyncio.sleep(0)
 
 
