@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from functools import partial
+from operator import itemgetter
 from time import perf_counter
 
 from loguru import logger
@@ -272,7 +273,11 @@ class Serving:
         outcome = exchange.outcome
         waits = (("queue", outcome.queue_s), ("retry", outcome.backoff_s), ("upstream", self._waited))
         steps = [*exchange.timings, *(step for step in waits if step[1])]
-        fields["server-timing"] = ", ".join(f"{label};dur={seconds * 1000:.2f}" for label, seconds in steps)
+        told = [f"{label};dur={seconds * 1000:.2f}" for label, seconds in steps]
+        if exchange.timings:
+            label, seconds = max(exchange.timings, key=itemgetter(1))
+            told.append(f'slowest;dur={seconds * 1000:.2f};desc="{label}"')
+        fields["server-timing"] = ", ".join(told)
         return fields
 
     def _listener(self) -> Listener:

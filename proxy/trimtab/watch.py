@@ -94,7 +94,7 @@ class Watch:
             raise reason from None
 
     def patience(self, first_byte: float, silence: float) -> "Patience":
-        """One attempt, with the limits of `expect`; leaving it raises UpstreamTimeout beyond them. Another may follow."""
+        """One attempt, with the limits of `expect`. Its end raises UpstreamTimeout beyond them; another may follow."""
         return Patience(self, first_byte, silence)
 
     async def relax(self, kind: type[BaseException] | None) -> None:
