@@ -107,7 +107,7 @@ async def test_openai_answers_streams_and_sees(tmp_path: Path) -> None:
                 messages=[{"role": "user", "content": [url_part]}],  # type: ignore[list-item,misc]  # a plain dict
             )
             assert "1 images" in (seen.choices[0].message.content or "")
-            assert seen.model == "glm-4.6v"
+            assert seen.model == "glm-4.6-openai"
             assert "glm-4.6" in [model.id async for model in client.models.list()]
 
 
