@@ -1,5 +1,6 @@
 """Plays one case of protocol.md section 3: a client, the proxy, and an upstream with a script, over real sockets."""
 
+import asyncio
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -8,7 +9,8 @@ from typing import Any, NamedTuple
 from laws.samples import REPLIES
 from trimtab.dialects.sse import Framer, parse
 from wire.cases import schemas
-from wire.harness import PIPELINES, Answer, post, proxying
+from wire.harness import PATIENCE, PIPELINES, Answer, connect, post, proxying, request
+from wire.harness import parse as read
 from wire.scripted import SSE, Link, Sent, playing
 
 CHAT, MESSAGES = "/v1/chat/completions", "/v1/messages"
@@ -90,14 +92,15 @@ async def play(
     status: str = "200 OK",
     bytewise: bool = False,
     once: bool = False,
+    seen: bytes = b"",
     headers: Mapping[str, str] | None = None,
 ) -> Played:
     """One request. Each answer is a whole body, or the pieces of a stream; the last one stands for all later requests.
 
     `status` is that of whole answers, with `once` of the first only. With `bytewise` a stream comes byte by byte. The
-    proxy does not try again by itself.
+    proxy does not try again by itself. With `seen` the second piece of a stream waits until the client has read that.
     """
-    given = list(answers)
+    given, reached = list(answers), asyncio.Event()
 
     async def script(sent: Sent, link: Link) -> None:
         answer = given.pop(0) if len(given) > 1 else given[0]
@@ -105,16 +108,34 @@ async def play(
             await link.json(answer, "200 OK" if once and len(upstream.sent) > 1 else status)
             return
         await link.raw(SSE)
-        for piece in answer:
+        for at_, piece in enumerate(answer):
+            if at_ == 1 and seen:
+                await reached.wait()
             for part in (piece[at : at + 1] for at in range(len(piece))) if bytewise else (piece,):
                 await link.chunk(part)
         await link.chunk(b"")
 
     async with playing(script) as upstream, proxying(folder, upstream.url, pipelines=pipelines + ALONE) as proxy:
-        answer = await post(proxy.url, path, json.dumps(body).encode(), {"x-api-key": "k", **(headers or {})})
+        asked = json.dumps(body).encode()
+        fields = {"x-api-key": "k", **(headers or {})}
+        answer = await (_read(proxy.url, path, asked, seen, reached) if seen else post(proxy.url, path, asked, fields))
     played = Played(answer, upstream.sent)
     _check(path.partition("?")[0], played)
     return played
+
+
+async def _read(url: str, path: str, body: bytes, seen: bytes, reached: asyncio.Event) -> Answer:
+    """One request; `reached` is set when some bytes of its answer have come."""
+    reader, writer = await connect(url)
+    async with asyncio.timeout(PATIENCE):
+        writer.write(request("POST", path, body, {"connection": "close", "x-api-key": "k"}))
+        opening = b""
+        while seen not in opening:
+            opening += await reader.readexactly(1)
+        reached.set()
+        answer = read(opening + await reader.read())
+    writer.close()
+    return answer
 
 
 def _check(path: str, played: Played) -> None:

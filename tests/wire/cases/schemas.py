@@ -39,6 +39,8 @@ def _nullable(value: Any) -> None:
     if isinstance(value, dict) and value.pop("nullable", False) is True:
         if isinstance(value.get("type"), str):
             value["type"] = [value["type"], "null"]
+        if "$ref" in value:
+            value["anyOf"] = [{"$ref": value.pop("$ref")}, {"type": "null"}]
         if isinstance(value.get("enum"), list):
             value["enum"] = [*value["enum"], None]
 

@@ -91,7 +91,11 @@ async def test_P43_an_overflow_without_numbers_has_our_own(tmp_path: Path, path:
 @WAYS
 async def test_P43_an_overflow_inside_a_stream_has_the_same_words(tmp_path: Path, path: str, model: str) -> None:
     played = await play(
-        tmp_path, path, asked(path, model, stream=True), [begun(model), data(refusal(model, "1261", SAID))]
+        tmp_path,
+        path,
+        asked(path, model, stream=True),
+        [begun(model), data(refusal(model, "1261", SAID))],
+        seen=b"look",
     )
     assert played.frames[-1]["error"]["message"] == WORDS[path]
     assert played.status == 200
@@ -145,7 +149,8 @@ async def test_P45_what_zai_calls_an_end_is_told_as_what_it_is(tmp_path: Path, f
         DONE,
     ]
     for path, at in ((MESSAGES, 1),):
-        played = await play(tmp_path, path, asked(path, GLM_CHAT, stream=stream), frames if stream else whole)
+        answer, seen = (frames, b"one") if stream else (whole, b"")
+        played = await play(tmp_path, path, asked(path, GLM_CHAT, stream=stream), answer, seen=seen)
         if FINISHES[finish][at] is None:
             assert (played.status, b"error" in played.answer.body) == (200 if stream else 500, True)
             ended(played)
@@ -237,7 +242,7 @@ async def test_every_code_of_zai_has_its_place_in_the_table(tmp_path: Path, path
 async def test_a_code_inside_a_stream_has_the_same_words(tmp_path: Path, path: str, model: str, code: str) -> None:
     for start in (b"", begun(model)):
         pieces = [start, data(refusal(model, code, "why"))] if start else [data(refusal(model, code, "why"))]
-        played = await play(tmp_path, path, asked(path, model, stream=True), pieces)
+        played = await play(tmp_path, path, asked(path, model, stream=True), pieces, seen=b"look" if start else b"")
         _, kind, name = expected(path, ZAI[code].cause)
         error = played.frames[-1]["error"] if start else played.answer.json["error"]
         assert (error["type"], error.get("code") if path == CHAT else None) == (kind, name)
