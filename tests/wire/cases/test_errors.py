@@ -173,7 +173,8 @@ async def test_P45_what_zai_calls_an_end_is_told_as_what_it_is(tmp_path: Path, f
         event({"type": "message_delta", "delta": {"stop_reason": finish}, "usage": {"output_tokens": 2}}),
         event({"type": "message_stop"}),
     ]
-    played = await play(tmp_path, CHAT, asked(CHAT, GLM, stream=stream), frames if stream else whole)
+    answer, seen = ([frames[0] + frames[1], *frames[2:]], b"one") if stream else (whole, b"")
+    played = await play(tmp_path, CHAT, asked(CHAT, GLM, stream=stream), answer, seen=seen)
     if FINISHES[finish][0] is None:
         assert (played.status, b"error" in played.answer.body) == (200 if stream else 502, True)
         ended(played)
