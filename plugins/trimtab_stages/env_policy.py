@@ -118,7 +118,9 @@ def step(state: State, arrival: Arrival, how: How = KEEP_LATEST) -> Step:
             piles[section.key] = Pile(section.value)
         else:
             piles[section.key] = Pile(pile.firm, section.value, place)
-    said = (_said(sections),) if how.spared else ()
+    # By what is sent: a second pass must find the same turns to say most.
+    left = [section for place, section in enumerate(sections) if arrival.fixed or place not in unchanged]
+    said = (_said(left),) if how.spared else ()
     best, spared = max((state.best, *said)), any(found > state.best for found in said)
     if arrival.fixed:
         return Step(State(arrival.turn, piles, (), best, spared), frozenset(), going)
