@@ -13,12 +13,15 @@ from trimtab.errors import ProxyError, Refused, StageFailed
 from trimtab.events import Event, Finished
 from trimtab.exchange import Edit, Exchange
 from trimtab.facts import Overflowed
-from trimtab.guard import Guard, Limit
+from trimtab.guard import Guard, Limit, breathe
 from trimtab.hookspecs import Reply, Stage
 from trimtab.invariants import broken
 from trimtab.models import ModelTable, Target
 from trimtab.registry import Bound, Chain
 from trimtab.services import Services
+
+LARGE = 1_000_000
+"""Bytes of a body, or of a message, from which each step takes milliseconds: then others get their turn between two."""
 
 
 class Pipeline:
@@ -39,12 +42,15 @@ class Pipeline:
         if not again:
             exchange.last()
             exchange.skipped = self.guard.left_out()
+        large = len(exchange.received.head.scanned.raw) > LARGE
         with self.guard.timing() as limit:
             for stage, call in self.chain.request:
                 if exchange.operation not in stage.operations or (again and stage.once):
                     continue
                 if stage.label in exchange.skipped:
                     continue
+                if large:
+                    await breathe()
                 begun, before = perf_counter(), exchange.snapshot() if stage.once else None
                 limit.begin(stage.label)
                 reply = await self._guarded(exchange, stage, call, limit)

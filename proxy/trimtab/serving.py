@@ -17,11 +17,12 @@ from trimtab.dialects.base import Dialect
 from trimtab.errors import ProxyError, StageFailed, UpstreamError
 from trimtab.events import Event
 from trimtab.exchange import Exchange
+from trimtab.guard import breathe
 from trimtab.hookspecs import Reply
 from trimtab.models import Target
 from trimtab.outgoing import call_for, refusal, relieved
 from trimtab.overflow import told
-from trimtab.pipeline import Listener, Pipeline
+from trimtab.pipeline import LARGE, Listener, Pipeline
 from trimtab.policy import client_of
 from trimtab.rescue import Shown
 from trimtab.runtime import Runtime
@@ -124,6 +125,8 @@ class Serving:
             self._sent_to = target
             self._runtime.economics.sending(self._exchange)
         self._exchange.outcome.sent_bytes = len(call.body)
+        if len(call.body) > LARGE:
+            await breathe()
         translated = target.dialect != self._exchange.dialect
         self._spelling = spelling(self._exchange.conversation, target.dialect) if translated else None
         try:

@@ -1,6 +1,5 @@
 """The endpoints that models are asked through: one per dialect and operation, all through the same pipeline."""
 
-import asyncio
 from contextlib import suppress
 
 from loguru import logger
@@ -13,7 +12,9 @@ from trimtab.conversation import Conversation
 from trimtab.dialects.base import Dialect
 from trimtab.errors import BadRequest, Cause, ProxyError
 from trimtab.exchange import Exchange, Incoming, Operation
-from trimtab.pipeline import Pipeline
+from trimtab.guard import breathe
+from trimtab.measure import measure
+from trimtab.pipeline import LARGE, Pipeline
 from trimtab.runtime import Runtime
 from trimtab.serving import Serving
 from trimtab.watch import ClientGone
@@ -63,10 +64,14 @@ class Surface:
         serve = self._runtime.config.serve
         declared = incoming.headers.get("content-length", "")
         body = await read_body(receive, serve.max_request_mb * MB, declared, take=seat.take, seconds=serve.body_timeout)
+        if len(body) > LARGE:
+            await breathe()
         conversation = self._dialect.parse(body, self._runtime.messages)
         if len(body) > STEP:
-            await _digested(conversation)
+            await digested(conversation)
         self._runtime.shapes.check(conversation)
+        if len(body) > LARGE:
+            await breathe()
         exchange = Exchange(
             id=identity,
             operation=self._operation,
@@ -86,11 +91,11 @@ class Surface:
 
 STEP = 100_000
 """Bytes of new messages that are read at a time; then the loop is let go."""
-LARGE = 1_000_000
-"""Bytes of a message from which the loop is let go between its own steps too."""
+OPENING = 2
+"""Messages by which conversations are told apart, whose measure is therefore taken in any case."""
 
 
-async def _digested(conversation: Conversation) -> None:
+async def digested(conversation: Conversation) -> None:
     """Read what is new in a large body piece by piece, so that the stages find it read and nothing holds the loop."""
     at, _ = conversation.reached("digested", None)
     new = conversation.messages[at:]
@@ -99,17 +104,20 @@ async def _digested(conversation: Conversation) -> None:
     if sum([len(message.raw) for message in new]) <= STEP:
         return
     held = STEP
-    for message in new:
+    for index, message in enumerate(new, at):
         if held + len(message.raw) > STEP:
-            await asyncio.sleep(0)
+            await breathe()
             held = 0
         held += len(message.raw)
         with suppress(BadRequest):
             _ = message.blocks
         if len(message.raw) > LARGE:
-            await asyncio.sleep(0)
+            await breathe()
+            if index < OPENING:
+                measure(message)
+                await breathe()
         _ = message.digest
-    await asyncio.sleep(0)
+    await breathe()
 
 
 def incoming_of(scope: Scope) -> Incoming:

@@ -11,7 +11,7 @@ from trimtab.config import CoreOptions
 from trimtab.errors import BadRequest, StageFailed
 from trimtab.events import Event, Finished, StopReason, TextDelta
 from trimtab.exchange import Exchange
-from trimtab.guard import Guard, unknown
+from trimtab.guard import TURNS, Guard, breathe, unknown
 from trimtab.hookspecs import Reply, Stage, StageOptions, hookimpl
 from trimtab.testing import StageBench, StillClock
 
@@ -200,3 +200,17 @@ async def test_never_is_never() -> None:
 
 def test_labels_that_nobody_has() -> None:
     assert unknown({"a": 1.0, "b": 2.0}, ["b"]) == ["a"]
+
+
+async def test_breathing_lets_another_task_take_several_steps() -> None:
+    steps: list[int] = []
+
+    async def other() -> None:
+        for step in range(TURNS):
+            steps.append(step)
+            await asyncio.sleep(0)
+
+    task = asyncio.create_task(other())
+    await breathe()
+    assert steps == list(range(TURNS))
+    await task

@@ -1,6 +1,7 @@
 """The endpoints that models are asked through, up to the pipeline."""
 
 import asyncio
+import json
 from typing import Any
 
 import pytest
@@ -8,8 +9,11 @@ import pytest
 from asgi import NOWHERE, Running, call, running
 from trimtab.api import Exchange, Reply, Stage, StageOptions, hookimpl
 from trimtab.config import ServeOptions
+from trimtab.dialects import DIALECTS
 from trimtab.events import Finished, StopReason, TextDelta
-from trimtab.surfaces import incoming_of
+from trimtab.guard import TURNS
+from trimtab.memo import MessageTable
+from trimtab.surfaces import STEP, digested, incoming_of
 
 pytestmark = pytest.mark.anyio
 
@@ -150,3 +154,28 @@ async def test_the_loop_is_let_go_between_the_steps_of_a_large_body() -> None:
         assert turns - before >= small + 3
         message = seen(proxy)[1].conversation.messages[0]
         assert message._digest is not None
+
+
+async def test_many_new_messages_are_read_in_steps_and_known_ones_in_none() -> None:
+    table, turns = MessageTable(10**8), 0
+
+    async def others() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    def session(count: int) -> bytes:
+        messages = [{"role": "user", "content": f"{number} " + "h" * (STEP // 4)} for number in range(count)]
+        return json.dumps({"model": "m", "messages": messages}).encode()
+
+    beside = asyncio.create_task(others())
+    await asyncio.sleep(0)
+    told = []
+    for count in (12, 13, 12):
+        conversation, before = DIALECTS["chat"].parse(session(count), table), turns
+        await digested(conversation)
+        told.append(turns - before)
+    beside.cancel()
+    # Three messages fit into a step; a little that is new is left to the stages.
+    assert told == [5 * TURNS, 0, 0]
