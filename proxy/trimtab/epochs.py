@@ -18,11 +18,10 @@ from weakref import WeakKeyDictionary
 
 import msgspec
 
-from trimtab.conversation import Message, ToolResult
-from trimtab.errors import BadRequest
+from trimtab.conversation import Message
 from trimtab.exchange import Exchange
 from trimtab.facts import Credentials
-from trimtab.measure import measure
+from trimtab.layout import layout
 
 if TYPE_CHECKING:
     from trimtab.services import Counters, Store
@@ -200,11 +199,11 @@ class _Sizes:
         self._dialect = exchange.dialect
         self._target = exchange.target
         self._messages = exchange.received.messages
-        self._measures = [measure(message) for message in self._messages]
-        sizes = [found.size(self._target) if found.pictures else found.plain for found in self._measures]
-        self._starts = [0, *accumulate(sizes)]
-        """Bytes before each message, and before the end."""
-        self._safe: list[int] | None = None
+        known = layout(exchange.received)
+        self._measures, self._starts, self._safe = known.measures, known.starts, known.safe
+        if known.pictured:
+            sizes = [found.size(self._target) for found in known.measures]
+            self._starts = tuple(accumulate(sizes, initial=0))
         self.total = self.before(_last_turn(self._messages))
 
     def of(self, exchange: Exchange) -> bool:
@@ -219,7 +218,7 @@ class _Sizes:
         return self.made(owner, messages, whole, step) if messages else None
 
     def made(self, owner: Owner, messages: int, at: int, step: int) -> Boundary:
-        digests = b"".join(found.digest for found in self._measures[:messages])
+        digests = b"".join([found.digest for found in self._measures[:messages]])
         prefix = hashlib.sha256(digests).digest()
         parts = (
             owner.stage.encode(), b"forced" if owner.forced else b"", owner.options, self._dialect.encode(),
@@ -230,8 +229,6 @@ class _Sizes:
 
     def _snapped(self, limit: int) -> int:
         """The last safe place with at most `limit` bytes before it; 0 without one."""
-        if self._safe is None:
-            self._safe = [index for index in range(1, len(self._messages)) if _safe(self._messages, index)]
         found = bisect_right(self._safe, limit, key=self._starts.__getitem__)
         return self._safe[found - 1] if found else 0
 
@@ -242,22 +239,6 @@ def _last_turn(messages: Sequence[Message]) -> int:
         if messages[index - 1].role == "assistant":
             return index
     return 0
-
-
-def _safe(messages: Sequence[Message], index: int) -> bool:
-    """Whether a cut before this message parts no call from its result: before the assistant, or a user's own turn."""
-    message, before = messages[index], messages[index - 1]
-    if message.role == "assistant":
-        # In Responses a thought and each call are items of their own, and come in a row.
-        return before.role not in ("assistant", "")
-    return message.role == "user" and before.role == "assistant" and not _answers(message)
-
-
-def _answers(message: Message) -> bool:
-    try:
-        return message.has(ToolResult)
-    except BadRequest:
-        return True
 
 
 def tenant(exchange: Exchange) -> str:
