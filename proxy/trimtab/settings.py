@@ -23,7 +23,7 @@ _HEAD = """\
 # pipelines.toml. An empty value counts as not set. `trimtab check` prints every value and where it came from.
 #
 # Further names: TRIMTAB_PIPELINES is the path of pipelines.toml. ENABLE_ and a stage's name, for instance
-# ENABLE_TOKEN_COUNT=false, takes that stage out of every pipeline.
+# ENABLE_SCALE=false, takes that stage out of every pipeline.
 #
 # This file is written by `trimtab settings`.
 """

@@ -1,6 +1,7 @@
 """What a stage costs per request, for the session of the benchmarks: 400 KB, with one new message each time.
 
-Its hooks `request` and `done`, on the caller's side; what a thread does besides is not in it.
+Its hooks `request` and `done`, on the caller's side, without what a stage that does nothing costs at the same place;
+what a thread does besides is not in it.
 
 python -m tests.docs.cost STAGE|translation [--quick]
 """
@@ -19,18 +20,29 @@ from trimtab.config import load
 from trimtab.dialects import DIALECTS
 from trimtab.exchange import Exchange, Incoming
 from trimtab.facts import Risk, RiskLevel, TokenCount
+from trimtab.hookspecs import Stage, StageOptions
 from trimtab.memo import MessageTable
 from trimtab.models import Target
-from trimtab.registry import stage_class
+from trimtab.registry import AnyStage, stage_class
 from trimtab.testing import StageBench
 from trimtab.translate import spelling, translate
 
 BODIES = {"messages": agent("messages"), "chat": agent("chat")}
 
 
+class Nothing(Stage[StageOptions]):
+    """Does nothing: what it costs is the bench's own."""
+
+
 async def measure(name: str, dialect: str, rounds: int) -> tuple[float, float]:
-    """Microseconds of the first request and, at the median, of a later one."""
-    cls, table, make = stage_class(name, "cost"), MessageTable(64 * 1024 * 1024), BODIES[dialect]
+    """Microseconds of the first request and, at the median, of a later one, above those of an empty stage."""
+    first, later = await _measure(stage_class(name, "cost"), name, dialect, rounds)
+    _, bench = await _measure(Nothing, "nothing", dialect, rounds)
+    return first - bench, later - bench
+
+
+async def _measure(cls: type[AnyStage], name: str, dialect: str, rounds: int) -> tuple[float, float]:
+    table, make = MessageTable(64 * 1024 * 1024), BODIES[dialect]
     async with StageBench(cls(cls.Options(), name), models=load(environ={}).models) as bench:
         times = []
         for _ in range(rounds):

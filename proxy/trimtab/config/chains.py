@@ -1,7 +1,7 @@
 """Pipelines and their stages: which classes, in which order, with which options."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -9,11 +9,11 @@ import msgspec
 from trimtab import registry
 from trimtab.errors import ConfigError
 from trimtab.hookspecs import StageOptions
-from trimtab.registry import AnyStage, stage_class
+from trimtab.registry import AnyStage, hint, stage_class
 from trimtab.settings import settings
 
 from .draft import Draft
-from .environment import Override, Value
+from .environment import Override, Value, switch
 from .needs import check_needs
 from .sections import PipelineOptions, StageSpec
 from .table import ROWS, SECTIONS
@@ -28,6 +28,7 @@ class Chains:
         self._draft = draft
         self._tables: Mapping[str, dict[str, Any]] = tables.get("stage", {})
         self._classes: dict[str, type[AnyStage]] = {}
+        self._out: dict[str, dict[str, str]] = {}
         self.pipelines: dict[str, tuple[str, ...]] = {}
         self.stages: dict[str, StageSpec] = {}
         for name in tables.get("pipeline", {}):
@@ -39,6 +40,7 @@ class Chains:
 
     def read(self, overrides: Sequence[Override], given: Mapping[str, Value]) -> None:
         """Switch stages off, import the others, and convert their options."""
+        listed = set(self._labels())
         self._switch(overrides, given)
         for label in self._labels():
             self._import(label)
@@ -48,9 +50,19 @@ class Chains:
             self._stage(label, cls)
         for label in self._tables:
             if not any(label in labels for labels in self.pipelines.values()):
-                self._draft.notes.append(f"{self._draft.name}: [stage.{label}] is in no pipeline and has no effect")
+                self._unlisted(label, listed)
         for name, labels in self.pipelines.items():
-            check_needs(self._draft, name, [(label, self._classes.get(label)) for label in labels])
+            chain = [(label, self._classes.get(label)) for label in labels]
+            check_needs(self._draft, name, chain, self._out.get(name, {}))
+
+    def _unlisted(self, label: str, listed: Collection[str]) -> None:
+        """A table of no listed stage: idle where it may be meant for one, else a slip of the pen."""
+        if label in listed or "use" in self._tables[label] or label in registry.installed():
+            self._draft.notes.append(f"{self._draft.name}: [stage.{label}] is in no pipeline and has no effect")
+        else:
+            remedy = '(or say with use = "NAME" which stage it is for)'
+            near = hint(label, {*listed, *registry.installed()})
+            self._draft.problem(("stage", label), f"is the name of no installed stage{near} {remedy}")
 
     def use(self, label: str) -> str:
         """The name of the stage behind a label."""
@@ -89,6 +101,7 @@ class Chains:
             if labels and not left:
                 self._draft.problem(("pipeline", name), f"has no stages left: {', '.join(off.values())} took them out")
             self.pipelines[name] = left
+            self._out[name] = {self.use(label): off[self.use(label)] for label in labels if self.use(label) in off}
 
     def _switches(self, overrides: Sequence[Override], given: Mapping[str, Value]) -> list[tuple[str, str, str, bool]]:
         """Name, stage, source and value of every ENABLE_ name of a stage: the seed's, and those any stage has."""
@@ -99,7 +112,7 @@ class Chains:
         ]
         known = (*registry.installed(), *map(self.use, self._labels()), *(row.stage for row in settings() if row.stage))
         for stage in dict.fromkeys(known):
-            name = f"ENABLE_{stage.upper().replace('-', '_')}"
+            name = switch(stage)
             if name in given:
                 found += self._switch_of(name, stage, given[name])
         return found

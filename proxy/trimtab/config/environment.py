@@ -8,10 +8,13 @@ from typing import Any, NamedTuple
 
 from dotenv import dotenv_values
 
+from trimtab import registry
 from trimtab.errors import ConfigError
 from trimtab.settings import Setting, names, settings
 
 from .draft import Draft
+
+_SWITCH = "ENABLE_"
 
 
 class Value(NamedTuple):
@@ -52,6 +55,11 @@ def overrides(given: Mapping[str, Value], draft: Draft) -> list[Override]:
     return found
 
 
+def switch(stage: str) -> str:
+    """The name that takes a stage out of every pipeline when it is false."""
+    return f"{_SWITCH}{stage.upper().replace('-', '_')}"
+
+
 def _read(name: str, value: Value, setting: Setting, draft: Draft) -> Iterator[Override]:
     if setting.instead:
         draft.idle(name, setting.instead)
@@ -68,12 +76,14 @@ def _read(name: str, value: Value, setting: Setting, draft: Draft) -> Iterator[O
 
 def _misspelt(given: Mapping[str, Value], draft: Draft) -> None:
     # Only of names in .env: the real environment is full of names that are none of our business.
-    known = names()
+    known = [*names(), *map(switch, registry.installed()), *(switch(row.stage) for row in settings() if row.stage)]
     for name, value in given.items():
         if value.source.startswith(".env ") and name not in known:
             near = get_close_matches(name, known, n=1, cutoff=0.9)
             if near:
                 draft.notes.append(f".env: unknown name {name}, did you mean {near[0]}?")
+            elif name.startswith(_SWITCH):
+                draft.notes.append(f".env: {name} has no effect: there is no such stage or setting")
 
 
 def _dotenv() -> dict[str, str | None]:

@@ -39,6 +39,17 @@ def test_a_table_of_a_stage_in_no_pipeline_is_a_note(read: Loader) -> None:
     assert "trim" not in config.stages
 
 
+def test_a_table_of_no_stage_is_refused_with_the_nearest_name(problems: Failing, read: Loader) -> None:
+    (found,) = problems(chain("plain", "token-count") + "[stage.tokencount]\nexact = false\n")
+    assert found == (
+        "pipelines.toml: [stage.tokencount] is the name of no installed stage, did you mean 'token-count'? "
+        '(or say with use = "NAME" which stage it is for)'
+    )
+    assert read(chain("plain") + '[stage.spare]\nuse = "log"\n').notes[0].startswith("pipelines.toml: [stage.spare]")
+    # One that the environment switched off keeps its table.
+    assert len(read(chain("plain", "log") + "[stage.log]\nslow-ms = 5\n", ENABLE_LOG="false").notes) == 2
+
+
 @pytest.mark.parametrize(
     ("text", "problem"),
     [

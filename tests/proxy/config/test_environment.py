@@ -30,6 +30,16 @@ def test_a_name_in_env_that_is_nearly_right_is_a_note(here: Path) -> None:
     assert draft.all_notes() == (".env: unknown name RATE_LIMIT_PER_MINUT, did you mean RATE_LIMIT_PER_MINUTE?",)
 
 
+def test_a_switch_in_env_that_switches_nothing_is_a_note(here: Path) -> None:
+    (here / ".env").write_text("ENABLE_TOKENCOUNT=false\nENABLE_WARP=false\nENABLE_TRIM=false\nWARP=1\n")
+    draft = Draft("pipelines.toml")
+    assert overrides(environment({"ENABLE_ELSEWHERE": "1"}), draft) == []
+    assert draft.all_notes() == (
+        ".env: unknown name ENABLE_TOKENCOUNT, did you mean ENABLE_TOKEN_COUNT?",
+        ".env: ENABLE_WARP has no effect: there is no such stage or setting",
+    )
+
+
 def test_of_two_spellings_the_first_holds() -> None:
     first, second = "ENV_DEDUPLICATION_STRATEGY", "ENVIRONMENT_DEDUPLICATION_STRATEGY"
     draft = Draft("pipelines.toml")

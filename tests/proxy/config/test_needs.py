@@ -1,4 +1,5 @@
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -38,3 +39,15 @@ def test_a_need_that_nobody_meets_leaves_one_remedy(problems: Failing, monkeypat
 
 def test_an_unknown_stage_hides_no_need_it_may_meet(problems: Failing) -> None:
     assert len(problems(CHAIN.format(["token-cuont", "judge"]))) == 1
+
+
+def test_a_provider_that_the_environment_took_out_is_named_with_its_switch(problems: Failing, here: Path) -> None:
+    (here / ".env").write_text("ENABLE_TOKEN_COUNT=false\n")
+    (found,) = problems(CHAIN.format(["plain", "token-count", "judge"]))
+    assert found.endswith(
+        "stage 'judge' needs Size, which 'token-count' provides, and 'token-count' is out: ENABLE_TOKEN_COUNT is false "
+        "in .env: delete that line, or delete 'judge', too"
+    )
+    (here / ".env").unlink()
+    (found,) = problems(CHAIN.format(["plain", "token-count", "judge"]), ENABLE_TOKEN_COUNT="no")
+    assert "'token-count' is out: ENABLE_TOKEN_COUNT is false in the environment" in found
