@@ -1,5 +1,6 @@
 """The address of an upstream's operation, from a base URL in whatever spelling people write it."""
 
+import ipaddress
 import re
 from functools import lru_cache
 from typing import Literal
@@ -19,6 +20,8 @@ _PATHS: dict[tuple[DialectName, Operation], str] = {
 _KNOWN = sorted({*_PATHS.values(), "/completions", "/responses"}, key=len, reverse=True)
 _VERSION = re.compile(r"/v\d+[a-z0-9]*(?=/|$)")
 _LAST = re.compile(_VERSION.pattern + "$")
+_SLIP = re.compile(r"(https?)(?::?/+|:(?=[^0-9/]))", re.IGNORECASE)
+"""`http//x`, `http:/x`, `https:x`."""
 _DOUBLED = re.compile(rf"({_VERSION.pattern})(?:{_VERSION.pattern})+$")
 
 
@@ -63,14 +66,38 @@ def _split(base_url: str) -> SplitResult:
     text = base_url.strip()
     parts = urlsplit(text)
     if parts.scheme not in ("http", "https") or "://" not in text:
-        remedy = "" if "://" in text else f", did you mean 'http://{text}'?"
-        raise ValueError(f"is no http or https address{remedy}")
+        raise ValueError(f"is no http or https address{_meant(text)}")
     if not parts.hostname:
         raise ValueError("names no host")
     if "@" in parts.netloc:
         raise ValueError("holds a user or password, write the key into the option 'key' or 'headers'")
     _ = parts.port  # raises ValueError for a port that is no number
     return parts
+
+
+def _meant(text: str) -> str:
+    """`, did you mean ...?` for an address whose scheme is missing or miswritten; nothing for another scheme."""
+    slip = _SLIP.match(text)
+    if slip is None and "://" in text:
+        return ""
+    rest = text[slip.end() :] if slip else text.lstrip(":/")
+    try:
+        name = urlsplit(f"//{rest}").hostname
+    except ValueError:
+        name = None
+    if not name or "@" in rest:
+        return ""
+    scheme = slip[1].lower() if slip else "http" if _local(name) else "https"
+    return f", did you mean '{scheme}://{rest}'?"
+
+
+def _local(name: str) -> bool:
+    """Whether a host is of this machine or network: those seldom have a certificate."""
+    try:
+        address = ipaddress.ip_address(name)
+    except ValueError:
+        return "." not in name or name.endswith((".local", ".localhost", ".internal", ".lan"))
+    return address.is_private
 
 
 def _bare(path: str) -> tuple[str, bool]:

@@ -88,13 +88,25 @@ class Draft:
             if option in fields:
                 values[fields[option].name] = self._value((*path, option), value, fields[option].type)
             else:
-                self.problem(path, f"unknown option '{option}'{hint(option, fields)}")
+                self.problem(
+                    path, f"unknown option '{option}'{self._meant(path, option, value) or hint(option, fields)}"
+                )
         for option, field in fields.items():
             if field.required and option not in self.table(path):
                 self.problem(path, f"lacks the option '{option}'")
         if len(self.problems) > before:
             return None
         return self._made(path, kind, values)
+
+    def _meant(self, path: Path, option: str, value: Any) -> str:
+        """The remedy for two slips that the nearest name does not mend: a dot without quotes, and `enabled`."""
+        if path[0] in ("model", "upstream") and len(path) == 2 and isinstance(value, dict):
+            name = ".".join((*path[1:], *_dotted(option, value)))
+            return f': a name with a dot stands in quotes, write [{path[0]}."{name}"]'
+        if path[0] == "stage" and len(path) == 2 and option == "enabled":
+            variable = f"ENABLE_{path[1].upper().replace('-', '_')}"
+            return f": delete the word '{path[1]}' from `stages`, or set {variable}=false"
+        return ""
 
     def _made(self, path: Path, kind: type[S], values: dict[str, Any]) -> S | None:
         try:
@@ -152,6 +164,15 @@ def outside(source: str) -> bool:
 def header(path: Path) -> str:
     """A table's name as it is written in TOML."""
     return "[" + ".".join(part if _BARE.fullmatch(part) else f'"{part}"' for part in path) + "]"
+
+
+def _dotted(option: str, value: Mapping[str, Any]) -> list[str]:
+    """The parts of a name that TOML took apart at its dots."""
+    parts, inner = [option], value
+    while len(inner) == 1 and isinstance(only := next(iter(inner.values())), dict):
+        parts.append(next(iter(inner)))
+        inner = only
+    return parts
 
 
 def _names(text: str, option: str) -> bool:

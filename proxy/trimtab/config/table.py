@@ -43,6 +43,7 @@ def model_table(draft: Draft, shipped: Mapping[str, Any]) -> ModelTable:
     """The rows, checked; rows with a problem are left out, and reported."""
     for name in draft.table(("upstream",)):
         _moved(draft, name, shipped["upstream"].get(name, {}))
+        _spoken(draft, ("upstream", name, "dialect"))
     upstreams = _rows(draft, "upstream", Upstream)
     models = _rows(draft, "model", Model)
     for name, upstream in upstreams.items():
@@ -81,15 +82,33 @@ def _moved(draft: Draft, name: str, shipped: Mapping[str, Any]) -> None:
             draft.forget(told)
 
 
+_SPOKEN = ("chat", "messages")
+"""What upstreams are spoken to in: clients speak `responses`, too."""
+
+_CALLED = {"openai": "chat", "anthropic": "messages", "claude": "messages"}
+"""What others call these two."""
+
+
+def _spoken(draft: Draft, path: tuple[str, ...]) -> None:
+    """Report a dialect that no upstream is spoken to in; the rest of the row is then checked as one of `chat`."""
+    word = draft.table(path[:-1]).get("dialect")
+    if not isinstance(word, str) or word in _SPOKEN:
+        return
+    if word == "responses":
+        draft.wrong(path, "no upstream is spoken to in 'responses', write 'chat' or 'messages'")
+    else:
+        meant = _CALLED.get(word.lower())
+        near = f", did you mean '{meant}'?" if meant else hint(word, _SPOKEN)
+        draft.wrong(path, f"unknown value '{word}'{near}")
+    draft.table(path[:-1])["dialect"] = _SPOKEN[0]
+
+
 def _rows(draft: Draft, kind: str, row: type[Any]) -> dict[str, Any]:
     made = {name: draft.convert((kind, name), row, hidden={"name"}) for name in draft.table((kind,))}
     return {name: row for name, row in made.items() if row is not None}
 
 
 def _check_upstream(draft: Draft, path: tuple[str, ...], row: Upstream) -> None:
-    if row.dialect == "responses":
-        draft.wrong((*path, "dialect"), "no upstream is spoken to in 'responses', write 'chat' or 'messages'")
-        return
     try:
         endpoint(row.base_url, row.dialect)
     except ValueError as error:

@@ -67,6 +67,11 @@ def test_a_table_of_no_stage_is_refused_with_the_nearest_name(problems: Failing,
             "pipelines.toml: [stage.log] unknown option 'lvel', did you mean 'level'?",
         ),
         (
+            chain("log") + "[stage.log]\nenabled = false\n",
+            "pipelines.toml: [stage.log] unknown option 'enabled': delete the word 'log' from `stages`, or set "
+            "ENABLE_LOG=false",
+        ),
+        (
             chain("log") + "[stage.log.upstream]\nrotat = 1\n",
             "pipelines.toml: [stage.log.upstream] unknown option 'rotat', did you mean 'rotate'?",
         ),

@@ -86,6 +86,12 @@ def test_the_white_list_of_zai_stays_with_zai(read: Loader, base: str, kept: boo
             "option 'dialect': unknown value 'caht', did you mean",
         ),
         ("[upstream.x]\ndialect = 'responses'\nbase-url = 'http://x'\n", "no upstream is spoken to in 'responses'"),
+        (
+            "[upstream.x]\ndialect = 'openai'\nbase-url = 'http://x'\n",
+            "option 'dialect': unknown value 'openai', did you mean 'chat'?",
+        ),
+        ("[upstream.x]\ndialect = 'Anthropic'\nbase-url = 'http://x'\n", "did you mean 'messages'?"),
+        ("[upstream.x]\ndialect = 'grpc'\nbase-url = 'http://x'\n", "unknown value 'grpc' (known: chat, messages)"),
         ("[upstream.x]\ndialect = 'chat'\nbase-url = 'ftp://x'\n", "option 'base-url': is no http or https address"),
         ("[upstream.x]\ndialect = 'chat'\nbase-url = 'h:1'\n", "did you mean 'http://h:1'?"),
         ("[model.x]\nfallbacks = [{ upstream = 'zai-caht' }]\n", "there is no table [upstream.zai-caht], did you mean"),
@@ -104,6 +110,11 @@ def test_the_white_list_of_zai_stays_with_zai(read: Loader, base: str, kept: boo
         ("[model.x]\nupstreams = { chat = 'zai-messages' }\n", "upstream 'zai-messages' speaks 'messages', not 'chat'"),
         ("[model.x]\nupstreams = { cat = 'zai-chat' }\n", "option 'upstreams': invalid enum value 'cat', in a name"),
         ("[model.x]\nprices = { input = 1 }\n", "[model.x.prices] lacks the option 'cached'"),
+        (
+            "[model.glm-4.6]\nwindow = 1\n",
+            "[model.glm-4] unknown option '6': a name with a dot stands in quotes, write [model.\"glm-4.6\"]",
+        ),
+        ("[model.m-1.2.3]\nwindow = 1\n", 'write [model."m-1.2.3"]'),
         ("[model.x]\nname = 'y'\n", "[model.x] unknown option 'name'"),
     ],
 )
