@@ -35,8 +35,8 @@ def report(
     remarks = [f"stage '{label}': {text}" for label, spec in config.stages.items() for text in spec.options.remarks()]
     if remarks:
         parts.append(_block("remarks", map(_item, remarks)))
-    if config.notes or said:
-        parts.append(_block("notes", map(_item, (*config.notes, *said))))
+    if notes := (*config.notes, *config.hints, *said):
+        parts.append(_block("notes", map(_item, notes)))
     if against is not None:
         sentences = changes(against, config) or ("nothing: every conversation goes on with the same bytes",)
         parts.append(_block(f"changes against {against.path}", map(_item, sentences)))

@@ -174,6 +174,8 @@ async def _serve(
     await runtime.start()
     for note in config.notes:
         logger.warning(note)
+    for hint in config.hints:
+        logger.info(hint)
     logger.info("trimtab listens on http://{}:{} ({})", *listener.getsockname()[:2], config.path)
     try:
         if server == "uvicorn":

@@ -15,6 +15,7 @@ from trimtab.settings import settings
 from .draft import Draft
 from .environment import Override, Value, switch
 from .needs import check_needs
+from .order import check_order
 from .sections import PipelineOptions, StageSpec
 from .table import ROWS, SECTIONS
 
@@ -54,6 +55,7 @@ class Chains:
         for name, labels in self.pipelines.items():
             chain = [(label, self._classes.get(label)) for label in labels]
             check_needs(self._draft, name, chain, self._out.get(name, {}))
+            check_order(self._draft, name, [self.use(label) for label in labels])
 
     def _unlisted(self, label: str, listed: Collection[str]) -> None:
         """A table of no listed stage: idle where it may be meant for one, else a slip of the pen."""

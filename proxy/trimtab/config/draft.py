@@ -29,6 +29,7 @@ class Draft:
         self.sources: dict[Path, str] = {}
         self.problems: list[str] = []
         self.notes: list[str] = []
+        self.hints: list[str] = []
         self._idle: dict[str, list[str]] = {}
 
     def put(self, path: Path, value: Any, source: str) -> None:

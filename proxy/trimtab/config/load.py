@@ -60,6 +60,7 @@ def load(path: Path | None = None, environ: Mapping[str, str] | None = None) -> 
         stages=chains.stages,
         sources={".".join(where): source for where, source in draft.sources.items()},
         notes=draft.all_notes(),
+        hints=tuple(draft.hints),
         path=file.path,
         digest=file.digest,
     )
@@ -69,7 +70,7 @@ def _elsewhere(draft: Draft, models: ModelTable, own: Sequence[str]) -> None:
     """Note which requests go to a shipped upstream although the operator has one of their own."""
     left = ", ".join(f"upstream.{name}" for name, row in models.upstreams.items() if row.shipped)
     if own and left:
-        draft.notes.append(
+        draft.hints.append(
             f"models without a row go to upstream.{own[0]} or another of your own; those with a shipped row, and the "
             f"vision models behind them, still go to {left}: `enabled = false` there sends them to yours"
         )

@@ -175,7 +175,9 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     sources: Mapping[str, str]
     """Where the value of an option came from, by its dotted path."""
     notes: tuple[str, ...] = ()
-    """Lines to print at start."""
+    """Warnings to print at start."""
+    hints: tuple[str, ...] = ()
+    """What is worth knowing and no fault."""
     path: Path | None = None
     digest: str = ""
     """SHA-256 of the file, in hex."""

@@ -149,6 +149,16 @@ def test_a_store_for_several_machines(read: Loader, problems: Failing) -> None:
     assert found == "environment STORE_URL: must begin with redis://, rediss://, unix://"
 
 
+def test_where_other_models_go_is_worth_knowing_and_no_warning(read: Loader) -> None:
+    text = '[upstream.local]\ndialect = "chat"\nbase-url = "http://localhost:8080"\n'
+    config = read(text)
+    assert config.notes == ()
+    assert config.hints[0].startswith("models without a row go to upstream.local or another of your own")
+    assert read().hints == ()
+    off = "[upstream.zai-chat]\nenabled = false\n[upstream.zai-messages]\nenabled = false\n"
+    assert read(text + off).hints == ()
+
+
 def test_a_configuration_shows_no_key(read: Loader) -> None:
     config = read(CHAIN.format("auth"), SERVER_API_KEY="sk-secret")
     assert repr(config) == "Config(pipelines.toml)"

@@ -27,14 +27,14 @@ def places(models: ModelTable) -> set[str]:
 def test_with_the_shipped_upstreams_off_everything_goes_to_ones_own(read: Loader) -> None:
     config = read(OWN + OFF)
     assert places(config.models) == {"local"}
-    assert not any("shipped" in note for note in config.notes)
+    assert not any("shipped" in note for note in config.hints)
     assert config.models.models["glm-4.6"].window == 204_800
 
 
 def test_with_them_on_a_note_names_them(read: Loader) -> None:
     config = read(OWN + OFF.split("[upstream.zai-chat]", maxsplit=1)[0])
     assert places(config.models) == {"local", "zai-chat"}
-    assert any("still go to upstream.zai-chat: `enabled = false` there" in note for note in config.notes)
+    assert any("still go to upstream.zai-chat: `enabled = false` there" in note for note in config.hints)
 
 
 def test_a_model_that_is_off_has_no_row(read: Loader) -> None:
