@@ -35,12 +35,15 @@ class Asker:
         target = self._runtime.config.models.resolve(model, images=images, dialect="messages")
         dialect = DIALECTS[target.dialect]
         body, pool = dialect.compose(target.model.name, prompt), keys(exchange, target.upstream)
+        breaker = self._runtime.breakers.of(target.upstream.name)
+        breaker.check()
         async with self._runtime.lanes.place(target.upstream, pool, client_name(exchange), b"") as place:
             call = compose(self._runtime, exchange, target, body, keyed=(place.key,))
-            async with await self._runtime.forwarder.send(call) as response:
-                if response.status >= 300:
-                    raise await refusal(call, response)
-                events = dialect.unfold(await response.read())
+            with breaker.watching():
+                async with await self._runtime.forwarder.send(call) as response:
+                    if response.status >= 300:
+                        raise await refusal(call, response)
+                    events = dialect.unfold(await response.read())
         for event in events:
             if isinstance(event, Failed):
                 raise UpstreamError(event.message, cause=event.cause)

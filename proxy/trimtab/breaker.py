@@ -8,7 +8,7 @@ from math import ceil
 from types import TracebackType
 from typing import Literal
 
-from trimtab.errors import ProxyError
+from trimtab.errors import ProxyError, UpstreamError
 from trimtab.policy import Failure, Unready, failure_of
 from trimtab.services import Clock, Counters
 
@@ -69,7 +69,8 @@ class Breaker:
             failure = failure_of(error)
             if failure in COUNTED:
                 self._fails(failure)
-            elif failure is not None:
+            elif failure is not None or (isinstance(error, UpstreamError) and not error.own):
+                # A refusal, 400 as well, is the answer of an upstream that is alive.
                 self._succeeds()
         # A client that left says nothing of the upstream; another request is the probe then.
         if probe:

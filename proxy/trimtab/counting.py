@@ -45,7 +45,8 @@ async def count(runtime: "Runtime", exchange: Exchange, target: Target) -> int:
 
 async def _true(runtime: "Runtime", exchange: Exchange, target: Target) -> int:
     fact = exchange.get(TokenCount)
-    if (fact is None or fact.forward) and target.dialect == "messages" == exchange.dialect:
+    up = fact is None or (fact.forward and runtime.breakers.of(target.upstream.name).state == "closed")
+    if up and target.dialect == "messages" == exchange.dialect:
         tokens = await _ask(runtime, exchange, target)
         if tokens is not None:
             return tokens

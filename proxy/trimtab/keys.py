@@ -11,7 +11,11 @@ RATE_REST = 15.0
 LONGEST_RATE_REST = 90.0
 """Seconds that a key rests after a 429 at most (protocol.md 1.6: windows of about two minutes were seen)."""
 REST = 600.0
-"""Seconds that a key rests when it was refused, or its quota is used up and no time was named."""
+"""Seconds that a key rests when it was refused (at most), or its quota is used up and no time was named."""
+LONGEST_REST = 86_400.0
+"""Seconds that a key rests at most: a day, so that a time named in error costs no more."""
+SHORTEST_REST = 1.0
+"""Seconds that a key rests at least: `retry-after: 0` would bring the next request to the same key."""
 
 
 class KeyRing:
@@ -45,9 +49,11 @@ class KeyRing:
         """Let a key rest after a failure that may be its own; `asked` is what the upstream named, in seconds."""
         if failure is Failure.RATE_LIMIT:
             seconds = min(LONGEST_RATE_REST, RATE_REST if asked is None else asked)
+        elif failure in (Failure.QUOTA, Failure.BILLING):
+            seconds = min(LONGEST_REST, REST if asked is None else asked)
         else:
-            seconds = REST if asked is None else asked
-        self._rests[index] = max(self._rests[index], self._clock.monotonic() + seconds)
+            seconds = min(REST, REST if asked is None else asked)
+        self._rests[index] = max(self._rests[index], self._clock.monotonic() + max(SHORTEST_REST, seconds))
 
     def spare(self, index: int) -> bool:
         """Whether another key than this one does not rest."""

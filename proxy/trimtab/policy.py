@@ -214,7 +214,8 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
         """The next step; `chance` is in [0, 1) and moves the wait by up to a half."""
         if now.failure is None or now.shown:
             return GiveUp()
-        if now.spare_key and now.failure in OF_KEY and now.funds:
+        most = min(2, self.attempts) if now.opened else self.attempts
+        if now.spare_key and now.failure in OF_KEY and now.funds and now.tries < most:
             return Retry()
         if self._again(now):
             wait = self._wait(now, chance)

@@ -130,6 +130,8 @@ class Relay:
         """Book what the client gets now. Once it has seen something, nothing more needs to be read or held for it."""
         shown.note(self._noted)
         self._noted.clear()
+        # A finish that left as bytes was seen, though `Finished` waits for the usage behind it.
+        shown.reached |= self._passes and self._decoder.complete and not self._hold
         if not shown.reached:
             return b""
         if not self._whole:
@@ -182,7 +184,9 @@ class Relay:
         if not self._passes:
             return b""
         if self._begun:
-            return self._client.rename(frame, self._exchange.received.model) if self._renames else frame
+            out = self._client.rename(frame, self._exchange.received.model) if self._renames else frame
+            # A finish does not leave before the call that is held.
+            return self._hold.take((), out)[1] if self._hold else out
         # A comment before the first event must not open the answer: a failure may still become a plain HTTP error.
         self._held.append(frame)
         return b""

@@ -48,6 +48,9 @@ class Shown:
             match event:
                 case Started():
                     self._started = self._started or event
+                case ThinkingDelta() | BlockStop() if self._started is None:
+                    # A stream without its start: no second reply would know where to go on.
+                    self.reached = True
                 case ThinkingDelta(index=index):
                     if index not in self._thoughts:
                         self._thoughts.append(index)

@@ -13,6 +13,7 @@ from trimtab.dialects.base import Prompt
 from trimtab.errors import Cause, UpstreamError, UpstreamTimeout
 from trimtab.events import Finished, StopReason, TextDelta, Usage
 from trimtab.exchange import Answer
+from trimtab.policy import Unready
 from wire.scripted import REPLIES, Link, Sent, playing
 
 pytestmark = pytest.mark.anyio
@@ -122,6 +123,19 @@ async def test_no_answer_in_time_ends_the_upstream_request() -> None:
         await asyncio.wait_for(ended.wait(), 20)
     assert isinstance(error, UpstreamTimeout)
     assert error.message == "model 'small' gave no answer within 0.05 s"
+
+
+async def test_questions_count_for_the_breaker_and_heed_it() -> None:
+    async def fails(sent: Sent, link: Link) -> None:
+        await link.json(b"{}", "500 Oh")
+
+    async with playing(fails) as upstream, running(upstream.url, Asking) as proxy:
+        proxy.runtime.breakers.use(1, 10.0)
+        await heard(proxy)
+        assert proxy.runtime.breakers.of("text").state == "open"
+        error = await heard(proxy)
+        assert isinstance(error, Unready)
+        assert len(upstream.sent) == 1
 
 
 async def test_an_optional_stage_that_gets_no_answer_costs_its_work_only() -> None:

@@ -11,6 +11,7 @@ from trimtab.services import Counters
 from trimtab.testing import StillClock
 
 DOWN = UpstreamError("no", unreached=True)
+REFUSED = UpstreamError("bad", cause=Cause.MALFORMED, status=400)
 BUSY = UpstreamError("wait", cause=Cause.RATE_LIMIT, status=429)
 
 
@@ -52,7 +53,7 @@ def test_so_many_failures_in_a_row_open_it_and_a_good_answer_closes_it() -> None
 
 def test_what_lies_between_failures_begins_the_count_anew() -> None:
     breaker, _, _ = made()
-    for error in (DOWN, DOWN, None, DOWN, DOWN, BUSY, DOWN, DOWN):
+    for error in (DOWN, DOWN, None, DOWN, DOWN, BUSY, DOWN, DOWN, REFUSED, DOWN, DOWN):
         assert attempt(breaker, error)
     assert state(breaker) == "closed"
 
@@ -64,6 +65,14 @@ def test_a_refusal_is_an_answer_and_a_failure_of_ours_says_nothing() -> None:
     assert state(breaker) == "closed"
     assert attempt(breaker, DOWN)
     assert state(breaker) == "open"
+
+
+def test_a_400_as_the_probe_closes_it() -> None:
+    breaker, clock, _ = made(1)
+    attempt(breaker, DOWN)
+    clock.advance(10)
+    assert attempt(breaker, REFUSED)
+    assert state(breaker) == "closed"
 
 
 def test_one_request_is_let_through_to_see() -> None:

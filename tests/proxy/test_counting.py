@@ -135,6 +135,16 @@ async def test_it_is_not_asked_in_another_dialect(dialect: str, upstream: str) -
     assert await case.count(OURS, dialect, upstream) == 123
 
 
+async def test_it_is_not_asked_while_the_breaker_of_the_upstream_is_open() -> None:
+    case = Case(Answer())
+    case.runtime.breakers.use(1, 10.0)
+    case.runtime.breakers.of("text").ends(UpstreamError("down", unreached=True), probe=False)
+    assert await case.count(OURS) == 123
+    case.clock.advance(10)
+    case.runtime.breakers.of("text").ends(None, probe=True)
+    assert await case.count(OURS) == 321
+
+
 async def test_without_a_count_of_ours_the_upstream_is_the_only_one() -> None:
     assert await Case(Answer()).count() == 321
     for case, dialect in ((Case(Answer(404)), "messages"), (Case(), "chat")):

@@ -48,7 +48,7 @@ def test_how_long_a_key_rests() -> None:
             (Failure.RATE_LIMIT, 5000.0),
             (Failure.QUOTA, 5000.0),
             (Failure.QUOTA, None),
-            (Failure.AUTHENTICATION, None),
+            (Failure.AUTHENTICATION, 999_999_999.0),
         ]
     ):
         keys.cool(index, failure, asked)
@@ -57,6 +57,26 @@ def test_how_long_a_key_rests() -> None:
         clock.advance(moment)
         left.append(keys.resting)
     assert left == [5, 4, 4, 3, 3, 1, 1, 0]
+
+
+def test_a_quota_rests_its_key_for_a_day_at_most() -> None:
+    keys, clock = ring(1)
+    keys.cool(0, Failure.QUOTA, 999_999_999.0)
+    clock.advance(86_399)
+    assert keys.resting == 1
+    clock.advance(2)
+    assert keys.resting == 0
+
+
+def test_a_key_that_need_not_wait_rests_a_second_so_that_another_serves() -> None:
+    keys, clock = ring(2)
+    own = keys.pick(b"s") or 0
+    keys.cool(own, Failure.RATE_LIMIT, 0.0)
+    assert (keys.pick(b"s"), keys.spare(own)) == (1 - own, True)
+    keys.cool(1 - own, Failure.RATE_LIMIT, 0.0)
+    assert not keys.spare(own)
+    clock.advance(1)
+    assert keys.pick(b"s") == own
 
 
 def test_a_rest_is_not_cut_short_by_a_shorter_one() -> None:

@@ -158,7 +158,10 @@ def test_another_target_takes_over_on_the_classes_that_are_set() -> None:
 
 def test_another_key_is_tried_at_once_where_the_failure_may_be_the_keys() -> None:
     for failure in (Failure.RATE_LIMIT, Failure.QUOTA, Failure.AUTHENTICATION, Failure.BILLING, Failure.PERMISSION):
-        assert decide(failure, spare_key=True, client=SDK, tries=3) == Retry(0.0)
+        assert decide(failure, spare_key=True, client=SDK, tries=2) == Retry(0.0)
+        assert decide(failure, spare_key=True, client=SDK, tries=3) == GiveUp()
+        assert decide(failure, spare_key=True, opened=True) == Retry(0.0)
+        assert decide(failure, spare_key=True, opened=True, tries=2) == GiveUp()
     assert decide(Failure.NOT_FOUND, spare_key=True) == GiveUp()
 
 

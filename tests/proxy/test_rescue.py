@@ -45,8 +45,15 @@ CALL = (ToolStart("t1", "write", 0), ToolDelta("{}", 0), BlockStop(0))
 )
 def test_thoughts_and_pings_are_nothing_that_a_second_reply_would_repeat(event: Event, reached: bool) -> None:
     shown = Shown()
-    shown.note([event])
+    shown.note([START, event])
     assert shown.reached is reached
+
+
+def test_behind_a_stream_without_its_start_nothing_goes_on() -> None:
+    for event in (ThinkingDelta("hm"), BlockStop(0)):
+        shown = Shown()
+        shown.note([event])
+        assert shown.reached
 
 
 def frames(raw: bytes) -> list[Any]:
@@ -134,6 +141,13 @@ def test_the_end_of_a_reply_completes_its_calls() -> None:
     hold = Hold()
     hold.take(CALL[:2], b"a")
     assert hold.take([END], b"b") == ((*CALL[:2], END), b"ab")
+
+
+def test_a_frame_without_events_waits_behind_what_is_held() -> None:
+    hold = Hold()
+    hold.take(CALL[:1], b"a")
+    assert hold.take((), b"finish") == ((), b"")
+    assert hold.take([CALL[2], END], b"b")[1] == b"afinishb"
 
 
 def test_what_is_held_can_be_let_go() -> None:

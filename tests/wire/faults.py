@@ -62,6 +62,7 @@ CHAT: dict[str, list[Any]] = {
         chunk({}, "stop", usage={"prompt_tokens": 3, "completion_tokens": 1, "total_tokens": 4}),
         "[DONE]",
     ],
+    "finish": [chunk({}, "stop")],
     "rest": [chunk({"tool_calls": [{"index": 0, "function": {"arguments": '"a"}'}}]})],
 }
 

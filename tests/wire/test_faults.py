@@ -19,7 +19,7 @@ from trimtab.events import Usage
 from trimtab.exchange import Exchange
 from trimtab.hookspecs import Stage, StageOptions, hookimpl
 from trimtab.models import ModelTable
-from wire.faults import FAULTS, SHOWN, Fault, begins, drips, good, hangs, parts
+from wire.faults import FAULTS, HEAD, SHOWN, Fault, begins, drips, good, hangs, parts, turns
 from wire.scripted import Link, Sent, playing
 
 pytestmark = pytest.mark.anyio
@@ -191,6 +191,44 @@ async def test_what_was_shown_is_not_generated_again(name: str, path: str) -> No
         assert is_broken(path, answer), answer.body
         assert (len(upstream.sent), over(proxy).outcome.attempts) == (1, 1)
         assert over(proxy).outcome.error is not None
+
+
+@pytest.mark.parametrize("kind", ["reset", "error", "hang"])
+async def test_behind_a_finish_that_was_shown_nothing_is_generated_again(kind: str) -> None:
+    """The chunk of the usage, and the last word, are missing."""
+    path = "/v1/chat/completions"
+    fault = begins("open", "thought", "finish", then=kind)
+    async with playing(then(fault, good)) as upstream, proxied(upstream.url, silence=silence(kind)) as proxy:
+        answer = await proxy.post(path, body(path, stream=True))
+        assert is_broken(path, answer), answer.body
+        assert answer.body.count(b'"finish_reason": "stop"') == 1
+        assert len(upstream.sent) == 1
+
+
+async def test_a_finish_does_not_leave_before_the_call_that_is_held() -> None:
+    path = "/v1/chat/completions"
+
+    async def calls(sent: Sent, link: Link) -> None:
+        await link.raw(HEAD)
+        for name in ("open", "tool", "rest", "finish"):
+            await link.chunk(parts(sent, name))
+            await turns()
+        await link.chunk(parts(sent, "end"))
+        await link.chunk(b"")
+
+    async with playing(calls) as upstream, proxied(upstream.url) as proxy:
+        answer = await proxy.post(path, body(path, stream=True), AGENT)
+    assert 0 < answer.body.index(b'"write"') < answer.body.index(b'"finish_reason": "')
+
+
+@pytest.mark.parametrize("kind", ["reset", "error"])
+async def test_a_stream_without_its_start_is_not_gone_on_with(kind: str) -> None:
+    path = "/v1/messages"
+    fault = begins("thought", then=kind)
+    async with playing(then(fault, good)) as upstream, proxied(upstream.url) as proxy:
+        answer = await proxy.post(path, body(path, stream=True))
+        assert is_broken(path, answer), answer.body
+        assert len(upstream.sent) == 1
 
 
 @pytest.mark.parametrize("path", PATHS)
