@@ -132,6 +132,15 @@ async def test_a_broken_file_is_told_and_nothing_starts(tmp_path: Path, text: st
     assert problem in await refused(tmp_path, "--port", "0")
 
 
+async def test_an_upstream_of_ones_own_is_no_reason_to_warn(tmp_path: Path) -> None:
+    upstream = '[upstream.local]\ndialect = "chat"\nbase-url = "http://127.0.0.1:9"\n'
+    (tmp_path / "pipelines.toml").write_text(CHAIN + upstream)
+    async with command(tmp_path) as running:
+        [told] = [line for line in running.lines if "models without a row go to upstream.local" in line]
+        assert "INFO" in told
+        assert "WARNING" not in "".join(running.lines)
+
+
 async def test_keys_that_are_neither_forwarded_nor_there(tmp_path: Path) -> None:
     told = await refused(tmp_path, "--port", "0", environ={"FORWARD_CLIENT_KEY": "false"})
     assert told.count("\n") == 1
