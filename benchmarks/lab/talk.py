@@ -63,9 +63,11 @@ async def watched(folder: Path, environ: Mapping[str, str]) -> AsyncIterator[Wat
 
 
 async def read_answer(reader: asyncio.StreamReader, *, bodiless: bool = False) -> Said | None:
-    """The next answer of a connection; None when it was closed without one; `bodiless` to HEAD."""
+    """The next answer of a connection, not an interim one; None when it was closed without one; `bodiless` to HEAD."""
     try:
         head = await reader.readuntil(b"\r\n\r\n")
+        while head[9:12] == b"100":
+            head = await reader.readuntil(b"\r\n\r\n")
     except (asyncio.IncompleteReadError, ConnectionError, asyncio.LimitOverrunError):
         return None
     status, fields = int(head[9:12]), head.lower()

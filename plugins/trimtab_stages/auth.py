@@ -92,6 +92,7 @@ class Auth(Stage[AuthOptions]):
         self._named = by_digest(options.clients)
         self._hashes = (*(_digest(key.strip()) for key in options.client_keys), *self._named)
         self._lends = server_key is not None
+        self._replaces = False
         self._help = f"this proxy wants one of its client keys (auth.client-keys): {HOW}"
         self._rates: Rates | None = None
         self._workers = 1
@@ -103,6 +104,9 @@ class Auth(Stage[AuthOptions]):
         """Check that a key can be had at all; make a client key where strangers could use the server's."""
         options = self.options
         self._lends = self._lends or any(row.key or row.keys for row in services.models.upstreams.values())
+        self._replaces = any(
+            (row.key or row.keys) and not row.takes_client_keys for row in services.models.upstreams.values()
+        )
         if not self._lends and not options.forward_client_key:
             raise ConfigError(
                 "auth.forward-client-key is false and there is no server key: set auth.server-key (SERVER_API_KEY), "
@@ -192,10 +196,12 @@ class Auth(Stage[AuthOptions]):
 
     def _guest(self, keys: list[str], own: str | None, incoming: Incoming) -> Credentials:
         """Without client keys: the client's own key, else the server's for those it may be lent to."""
-        client = client_id(keys[0]) if keys else "anonymous" if own is None else client_id(own)
         if own is None and keys and self.options.forward_client_key:
             own = keys[0]
         lendable = self._lends and (self.options.open or is_local(incoming))
+        # A key that nobody checks, here or upstream, is no identity: a client could show another one each time.
+        checked = own is not None and not (lendable and self._replaces)
+        client = client_id(own) if own is not None and checked else "anonymous"
         if own is not None:
             return Credentials(key=own, client=client, lendable=lendable)
         if not self._lends:

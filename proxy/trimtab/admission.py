@@ -74,14 +74,16 @@ class Door:
         self._hosts = frozenset((*named, serve.host.lower(), *LOCAL)) if serve.loopback or named else None
         self._known: set[str] = set()
 
-    def check(self, headers: Iterable[tuple[bytes, bytes]], host: str | None) -> None:
+    def check(self, headers: Iterable[tuple[bytes, bytes]], host: str | None, target: int = 0) -> None:
         """Raise BadRequest for a head that is too large (431) or names a host that is not ours (421).
 
+        `target` is the length of the path and query, which count as part of the head.
         A page that is open in a browser of this machine reaches 127.0.0.1 under its own name, once its DNS says so
         (DNS rebinding); the browser then takes our answers for those of the page's site. Its requests name that site.
         """
-        if sum(len(name) + len(value) for name, value in headers) > self._head:
-            told = f"the headers are larger than {self._head // 1024} KB: send less, or raise serve.max-header-kb"
+        if target + sum(len(name) + len(value) for name, value in headers) > self._head:
+            told = f"the headers and the path are larger than {self._head // 1024} KB: send less"
+            told += ", or raise serve.max-header-kb"
             raise BadRequest(told, cause=Cause.HEADERS)
         if host is None or self._hosts is None or host in self._known:
             return

@@ -58,6 +58,9 @@ def make_app(runtime: Runtime) -> Starlette:
     unknown = app.router.routes[-1]
 
     async def default(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "websocket":
+            await send({"type": "websocket.close", "code": 1000, "reason": "no WebSockets here: use HTTP"})
+            return
         # The absolute form of a target, which a server must take too (RFC 9112 3.2.2); or a path no pattern fits.
         if scope["type"] == "http" and scope["path"].startswith(("http://", "https://")):
             await app({**scope, "path": urlsplit(scope["path"]).path or "/"}, receive, send)

@@ -35,17 +35,40 @@ WORDS = {
 }
 
 
-def told(status: int) -> bytes:
+TWO_LENGTHS = "the head gives both content-length and transfer-encoding: send one of them"
+
+
+def told(status: int, words: str | None = None) -> bytes:
     """The body of an error that comes before a path is known: one that clients of every dialect can read."""
-    error = {"type": "invalid_request_error", "message": WORDS.get(status, WORDS[400]), "param": None, "code": None}
+    error = {
+        "type": "invalid_request_error",
+        "message": words or WORDS.get(status, WORDS[400]),
+        "param": None,
+        "code": None,
+    }
     return json.dumps({"type": "error", "error": error}).encode()
 
 
 class Http(H11Protocol):
     """Hypercorn's HTTP/1.1, with errors that say something."""
 
-    async def _send_error_response(self, status_code: int) -> None:
-        body = told(status_code)
+    async def _create_stream(self, request: h11.Request) -> None:
+        fields = dict(request.headers)
+        if b"content-length" in fields and b"transfer-encoding" in fields:
+            # Who stands before us may have read the other one (RFC 9112 6.3): nothing more is read from here.
+            await self._send_error_response(400, TWO_LENGTHS)
+            await self.send(Closed())
+            return
+        if fields.get(b"upgrade", b"").strip().lower() == b"websocket":
+            # There are none here, and an upgrade may be ignored (RFC 9110 7.8): it is a request like others.
+            kept = [(name, value) for name, value in request.headers if name != b"upgrade"]
+            request = h11.Request(
+                method=request.method, target=request.target, headers=kept, http_version=request.http_version
+            )
+        await super()._create_stream(request)
+
+    async def _send_error_response(self, status_code: int, words: str | None = None) -> None:
+        body = told(status_code, words)
         fields = [
             (b"content-type", b"application/json"),
             (b"content-length", str(len(body)).encode()),

@@ -112,6 +112,8 @@ class Exchange:
         """The client's stop words that the upstream was not told: the core cuts the reply at them."""
         self.sent: bytes | None = None
         """The body as it left, translated or not; None before that."""
+        self.first_sent: bytes | None = None
+        """The body that left first, which the client's `idempotency-key` stands for; None before that."""
         self.notes: list[str] = []
         """Sentences for the log: what was mended, skipped or undone."""
         self.timings: list[tuple[str, float]] = []

@@ -30,6 +30,16 @@ TO_UPSTREAM = frozenset(
     )
 )
 TO_UPSTREAM_PREFIXES = ("x-stainless-", "x-claude-", "x-cc-")
+VENDORS_OWN = (
+    "conversation_id",
+    "idempotency-key",
+    "openai-organization",
+    "openai-project",
+    "session-id",
+    "session_id",
+)
+VENDORS_OWN_PREFIXES = ("x-cc-", "x-claude-")
+"""What names an account, a session or a request at one vendor: no other one is sent it."""
 TO_CLIENT = frozenset(("retry-after", "retry-after-ms", "x-should-retry", "request-id", "openai-processing-ms"))
 TO_CLIENT_PREFIXES = ("anthropic-ratelimit-", "anthropic-organization-", "x-ratelimit-")
 ANTHROPIC_VERSION = "2023-06-01"
@@ -56,9 +66,19 @@ def request_id(headers: Mapping[str, str]) -> str:
 
 
 def to_upstream(
-    headers: Mapping[str, str], upstream: Upstream, key: str | None, identity: str | None, client: DialectName
+    headers: Mapping[str, str],
+    upstream: Upstream,
+    key: str | None,
+    identity: str | None,
+    client: DialectName,
+    *,
+    theirs: bool = True,
+    unchanged: bool = True,
 ) -> dict[str, str]:
     """The headers of a request that goes upstream; `identity` is the request's id, None where ids are switched off.
+
+    `theirs` says whether it goes to the vendor that the client meant, `unchanged` whether it is the first body sent for
+    the request, the one that the client's `idempotency-key` may stand for.
 
     Raises BadRequest (401) for a key that no header can carry.
     """
@@ -69,10 +89,18 @@ def to_upstream(
     }
     if client != upstream.dialect:
         passed = {name: value for name, value in passed.items() if not name.startswith(("anthropic-", "openai-"))}
+    if not theirs:
+        passed = {
+            name: value
+            for name, value in passed.items()
+            if name not in VENDORS_OWN and not name.startswith(VENDORS_OWN_PREFIXES)
+        }
+    if not unchanged:
+        passed.pop("idempotency-key", None)
     if upstream.dialect == "messages":
         passed.setdefault("anthropic-version", ANTHROPIC_VERSION)
     passed["content-type"] = "application/json"
-    passed["accept"] = headers.get("accept", "application/json")
+    passed["accept"] = _as_sent(headers.get("accept", "application/json"))
     passed["accept-encoding"] = "gzip, deflate"
     if identity is not None:
         passed["x-request-id"] = identity

@@ -67,6 +67,8 @@ def call_for(
         strict.check(exchange.dropped)
     exchange.stop_words = translated.stop_words
     exchange.sent = translated.body
+    if operation == exchange.operation and exchange.first_sent is None:
+        exchange.first_sent = translated.body
     return compose(runtime, exchange, target, translated.body, operation, query, keyed)
 
 
@@ -85,7 +87,9 @@ def relieved(exchange: Exchange, target: Target, call: Call, error: UpstreamErro
         exchange.drop(name)
     body = splice(scanned, dict.fromkeys(limits), {})
     exchange.sent = body
-    return msgspec.structs.replace(call, body=body)
+    # The key of the client's request stood for the first body.
+    kept = {name: value for name, value in call.headers.items() if name != "idempotency-key"}
+    return msgspec.structs.replace(call, body=body, headers=kept)
 
 
 def compose(
@@ -97,14 +101,23 @@ def compose(
     query: str = "",
     keyed: tuple[str | None] | None = None,
 ) -> Call:
-    """An HTTP request to a target with the exchange's key, or the one given, and its identity."""
+    """An HTTP request to a target with the exchange's key, or the one given, and its identity.
+
+    The client's query and what names its account or session stay with the vendor that its request is for, and its
+    `idempotency-key` with the first body.
+    """
     upstream = target.upstream
     (key,) = keyed or keys(exchange, upstream)[:1]
+    theirs = host(upstream.base_url) == vendor(exchange)
+    query = query if theirs else ""
+    unchanged = operation == exchange.operation and body == exchange.first_sent
     url = endpoint(upstream.base_url, upstream.dialect, operation)
     identity = exchange.id if runtime.config.serve.request_id else None
     return Call(
         url=f"{url}{'&' if '?' in url else '?'}{query}" if query else url,
-        headers=headers.to_upstream(exchange.incoming.headers, upstream, key, identity, exchange.dialect),
+        headers=headers.to_upstream(
+            exchange.incoming.headers, upstream, key, identity, exchange.dialect, theirs=theirs, unchanged=unchanged
+        ),
         body=body,
         connect_timeout=upstream.connect_timeout,
         name=upstream.name,
@@ -119,9 +132,7 @@ def keys(exchange: Exchange, upstream: Upstream) -> tuple[str | None, ...]:
     or of `ask`; that needs keys of its own. Raises Refused (403) when none may be sent.
     """
     credentials, own = exchange.get(Credentials) or _without_auth(exchange), pool(upstream)
-    if not exchange.vendor:
-        exchange.vendor = host(exchange.target.upstream.base_url)
-    theirs = host(upstream.base_url) == exchange.vendor
+    theirs = host(upstream.base_url) == vendor(exchange)
     if credentials.lent:
         if own or theirs or credentials.key is None:
             return own or (credentials.key,)
@@ -133,6 +144,13 @@ def keys(exchange: Exchange, upstream: Upstream) -> tuple[str | None, ...]:
         return (None,)
     told = f"the key of this request is not sent to upstream '{upstream.name}': give that one a `key` of its own"
     raise Refused(f"{told}, or set `forwarding = true`" if theirs else told)
+
+
+def vendor(exchange: Exchange) -> str:
+    """The host that a request is for: that of its first target."""
+    if not exchange.vendor:
+        exchange.vendor = host(exchange.target.upstream.base_url)
+    return exchange.vendor
 
 
 def has_key(exchange: Exchange, upstream: Upstream) -> bool:

@@ -43,7 +43,8 @@ class Page:
         incoming = incoming_of(scope)
         writer = Writer(send, headers.request_id(incoming.headers), show_id=self.runtime.config.serve.request_id)
         try:
-            self.runtime.door.check(scope["headers"], incoming.headers.get("host"))
+            target = len(scope["path"]) + len(scope["query_string"])
+            self.runtime.door.check(scope["headers"], incoming.headers.get("host"), target)
             check_method(incoming, *self.methods)
             await self.runtime.look()
             parameters = scope.get("path_params", {})

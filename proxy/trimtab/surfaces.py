@@ -34,7 +34,8 @@ class Surface:
         identity = headers.request_id(incoming.headers) if serve.request_id else headers.request_id({})
         writer = Writer(send, identity, show_id=serve.request_id)
         try:
-            self._runtime.door.check(scope["headers"], incoming.headers.get("host"))
+            target = len(scope["path"]) + len(scope["query_string"])
+            self._runtime.door.check(scope["headers"], incoming.headers.get("host"), target)
             check_method(incoming, "POST")
             self._runtime.admit()
             await self._runtime.look()

@@ -23,8 +23,9 @@ def bearer(key: str) -> dict[str, str]:
     return {"authorization": f"Bearer {key}"}
 
 
-def models(key: str | None = None) -> ModelTable:
-    return ModelTable({"a": Upstream(dialect="chat", base_url="http://a.test", key=key)}, {"small": Model()})
+def models(key: str | None = None, *, forwarding: bool | None = None) -> ModelTable:
+    upstream = Upstream(dialect="chat", base_url="http://a.test", key=key, forwarding=forwarding)
+    return ModelTable({"a": upstream}, {"small": Model()})
 
 
 @pytest.fixture
@@ -239,6 +240,27 @@ async def test_a_client_has_so_many_requests_under_way_and_no_more() -> None:
         bench.done(under_way[0])
         await let_in(bench, headers=bearer(OWN))
         assert (await refusal(bench, headers=bearer(OWN))).cause is Cause.RATE_LIMIT
+
+
+@pytest.mark.parametrize(
+    ("options", "table"),
+    [
+        ({"server_key": SERVER, "open": True, "forward_client_key": False}, models()),
+        ({"open": True}, models("sk-row", forwarding=False)),
+    ],
+)
+async def test_a_key_that_nobody_checks_is_no_identity(options: dict[str, Any], table: ModelTable) -> None:
+    async with StageBench(Auth(AuthOptions(per_minute=2, **options)), models=table) as bench:
+        for number in range(2):
+            assert (await let_in(bench, headers=bearer(f"made-up-{number}"), peer=AWAY)).client == "anonymous"
+        error = await refusal(bench, headers={"x-upstream-key": "made-up-3", **bearer("made-up-4")}, peer=AWAY)
+        assert error.cause is Cause.RATE_LIMIT
+
+
+async def test_of_two_keys_the_one_that_leaves_names_the_client() -> None:
+    async with StageBench(Auth(AuthOptions()), models=models()) as bench:
+        found = await let_in(bench, headers={"x-upstream-key": OWN, **bearer("made-up")})
+    assert found.client == sha256(OWN.encode()).hexdigest()[:8]
 
 
 # Secrets

@@ -70,3 +70,10 @@ def test_a_large_head_is_refused() -> None:
 
 def test_a_host_without_its_port() -> None:
     assert [bare(host) for host in ("A:1", "a", "[::1]", "[::1]:9", "a:b")] == ["a", "a", "[::1]", "[::1]", "a:b"]
+
+
+def test_the_path_counts_in_the_head() -> None:
+    door = Door(ServeOptions(max_header_kb=1))
+    door.check([(b"a", b"x" * 1000)], None, 23)
+    with pytest.raises(BadRequest, match="larger than 1 KB"):
+        door.check([(b"a", b"x" * 1000)], None, 24)

@@ -128,3 +128,18 @@ async def test_two_requests_at_once_do_not_meet() -> None:
         answers = await asyncio.gather(*(proxy.post("/v1/chat/completions", CHAT) for _ in range(8)))
         assert len({answer.headers["x-request-id"] for answer in answers}) == 8
         assert proxy.runtime.current.users == 0
+
+
+async def test_a_websocket_is_closed() -> None:
+    sent: list[Any] = []
+
+    async def receive() -> Any:
+        return {"type": "websocket.connect"}
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    async with running(NOWHERE, Says) as proxy:
+        scope = {"type": "websocket", "path": "/v1/responses", "headers": [], "query_string": b"", "subprotocols": []}
+        await proxy.app(scope, receive, send)
+    assert [message["type"] for message in sent] == ["websocket.close"]

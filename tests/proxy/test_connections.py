@@ -108,3 +108,19 @@ def test_errors_before_a_path_is_known_are_read_by_every_client() -> None:
         found = json.loads(told(status))
         assert found["type"] == "error"
         assert set(found["error"]) == {"type", "message", "param", "code"}
+
+
+async def test_a_head_with_two_lengths_is_refused_and_nothing_after_it_is_read() -> None:
+    head = b"POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 4\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n"
+    async with served() as url:
+        found = await answer(url, head + GET + b"\r\n")
+    assert found.startswith(b"HTTP/1.1 400 ")
+    assert b"content-length and transfer-encoding" in found
+    assert found.count(b"HTTP/1.1 ") == 1
+
+
+async def test_an_upgrade_to_a_websocket_is_ignored() -> None:
+    fields = b"connection: upgrade, close\r\nupgrade: websocket\r\nsec-websocket-version: 13\r\n"
+    async with served() as url:
+        found = await answer(url, GET + fields + b"sec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n")
+    assert found.startswith(b"HTTP/1.1 204 ")

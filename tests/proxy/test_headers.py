@@ -165,3 +165,19 @@ def test_a_request_id_sent_twice_is_not_taken() -> None:
 def test_no_value_can_add_a_header_to_an_answer() -> None:
     encoded = headers.encode({"X-Note": "a\r\nset-cookie: b\0\x7f", "x-model": "\u8239 caf\u00e9"})
     assert encoded == [(b"x-note", b"a??set-cookie: b??"), (b"x-model", b"? caf\xe9")]
+
+
+def test_what_accept_says_is_cleaned_like_the_rest() -> None:
+    assert headers.to_upstream({"accept": "a\x01"}, CHAT, None, None, "chat")["accept"] == "a?"
+
+
+def test_another_vendor_is_told_no_account_session_or_request() -> None:
+    sent = dict.fromkeys((*headers.VENDORS_OWN, "x-claude-session", "x-cc-atis", "user-agent", "openai-beta"), "v")
+    assert sent.keys() <= headers.to_upstream(sent, CHAT, None, None, "chat").keys()
+    away = headers.to_upstream(sent, CHAT, None, None, "chat", theirs=False)
+    assert away.keys() & sent.keys() == {"user-agent", "openai-beta"}
+
+
+def test_a_changed_body_does_not_carry_the_clients_idempotency_key() -> None:
+    sent = {"idempotency-key": "i", "session-id": "s"}
+    assert headers.to_upstream(sent, CHAT, None, None, "chat", unchanged=False).keys() & sent.keys() == {"session-id"}

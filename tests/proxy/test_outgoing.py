@@ -290,3 +290,23 @@ async def test_a_key_that_an_upstream_quotes_goes_no_further() -> None:
     body = b'{"error":{"type":"x","message":"Bearer planted-key, planted-key, planted-extra in vain"}}'
     error = await refusal(call, Answer(401, body))  # type: ignore[arg-type]
     assert error.body == b'{"error":{"type":"x","message":"***, ***, *** in vain"}}'
+
+
+def test_the_query_and_a_vendors_own_headers_go_to_no_other_vendor() -> None:
+    case = exchange("beta=true&key=SECRET", **{"openai-organization": "o", "x-claude-a": "c", "user-agent": "a"})
+    first, away = call_for(runtime(), case, target()), call_for(runtime(), case, Target(OPEN, Model(name="small")))
+    assert first.url.endswith("?beta=true&key=SECRET")
+    assert away.url == "https://other.test/v1/chat/completions"
+    told = {"openai-organization", "x-claude-a", "user-agent"}
+    assert (first.headers.keys() & told, away.headers.keys() & told) == (told, {"user-agent"})
+
+
+def test_an_idempotency_key_stands_for_the_first_body_only() -> None:
+    case = exchange(**{"idempotency-key": "i"})
+    assert "idempotency-key" not in compose(runtime(), case, target(), b"{}").headers  # a question of our own
+    assert call_for(runtime(), case, target()).headers["idempotency-key"] == "i"
+    assert call_for(runtime(), case, target()).headers["idempotency-key"] == "i"  # sent again as it was
+    assert "idempotency-key" not in call_for(runtime(), case, target("messages"), "count").headers
+    assert "idempotency-key" not in compose(runtime(), case, target(), b"{}").headers
+    case.set_member("temperature", 1, "changed")
+    assert "idempotency-key" not in call_for(runtime(), case, target()).headers

@@ -116,3 +116,16 @@ values = st.recursive(
 def test_the_depth_is_that_of_the_value(value: Any, limit: int) -> None:
     for raw in (json.dumps(value).encode(), json.dumps(value, indent=1).encode()):
         assert deeper(raw, limit) is (depth(value) > limit)
+
+
+@pytest.mark.parametrize("levels", [63, 64, 65, 200, 201])
+def test_deep_text_is_found_wherever_it_stands(levels: int) -> None:
+    rows = b"[" * levels + b"]" * levels
+    raw = b'{"\\\\":"[\\"[","a":' + (b"[" + b"[[]],{}," * 100 + rows + b',"]"]') + b"}"
+    assert deeper(raw, levels + 1)
+    assert not deeper(raw, levels + 2)
+
+
+def test_a_member_with_many_deep_rows_is_not_deep() -> None:
+    raw = b"[" + (b"[" * 190 + b"]" * 190 + b",") * 500 + b"1]"
+    assert (deeper(raw, 191), deeper(raw, 190)) == (False, True)
