@@ -92,7 +92,7 @@ class Condense(Stage[CondenseOptions]):
         self._services, self._epochs = services, services.epochs
         shaping = fingerprint(options.strategy, options.keep, options.model_rungs, options.repeats)
         self._owner, self._forced = Owner(self.name, shaping), Owner(self.name, shaping, forced=True)
-        self._limits = Limits(services.store)
+        self._limits = Limits(services.store, services.clock)
         self._turn = Owner(f"{self.name} turn", shaping, forced=True)
         self._preparing = Preparing(options, services)
         if options.strategy not in (MASK, POINTS) and not options.model_rungs:
@@ -107,9 +107,9 @@ class Condense(Stage[CondenseOptions]):
         """Do what holds for this conversation; refuse, in the client's words, what fits by no means."""
         if exchange.compaction:
             return None
-        if (told := exchange.get(Overflowed)) is not None:
-            await self._learn(exchange, told)
-        risk = await self._narrowed(exchange)
+        told = exchange.get(Overflowed)
+        learnt = None if told is None else await self._learn(exchange, told)
+        risk = await self._narrowed(exchange, learnt)
         if not risk.limit:
             return None
         if told is None:
@@ -125,21 +125,30 @@ class Condense(Stage[CondenseOptions]):
             await self._apply(exchange, State(Epoch(), {}, exchange.need(TokenCount), risk))
         return None
 
-    async def _learn(self, exchange: Exchange, told: Overflowed) -> None:
-        """Take in what the upstream takes, in our tokens, and begin anew with what this stage was given."""
+    async def _learn(self, exchange: Exchange, told: Overflowed) -> int:
+        """Take in what the upstream takes, in our tokens, and begin anew with what this stage was given.
+
+        It holds for this request, and for others where this prompt is large enough to tell something about them.
+        """
         used = exchange.need(TokenCount).total
         limit = int(used * told.limit / told.used) if told.used and told.limit else used
-        limit = int(min(limit, used) * CAUTIOUS)
-        await self._limits.learn(exchange.target, limit)
-        logger.warning("{}: condense: the upstream takes no more than about {} of our tokens", exchange.id, limit)
-        if (began := exchange.get(Began)) is not None:
+        if not (told.used and told.limit) or told.used > told.limit:
+            limit = min(limit, used)
+        limit = int(limit * CAUTIOUS)
+        if await self._limits.learn(exchange.target, limit, used):
+            logger.warning("{}: condense: the upstream takes no more than about {} of our tokens", exchange.id, limit)
+        began = exchange.get(Began)
+        # Only what is another one counts as shortened.
+        if began is not None and began.conversation.messages != exchange.conversation.messages:
             exchange.conversation = exchange.conversation.with_messages(began.conversation.messages)
             exchange.put(began.count)
             exchange.put(began.risk)
+        return limit
 
-    async def _narrowed(self, exchange: Exchange) -> Risk:
+    async def _narrowed(self, exchange: Exchange, learnt: int | None) -> Risk:
         """The risk in the window that the upstream has shown to have, where that is smaller than the table's."""
-        risk, limit = exchange.need(Risk), await self._limits.known(exchange.target)
+        risk, known = exchange.need(Risk), await self._limits.known(exchange.target)
+        limit = min((each for each in (learnt, known) if each is not None), default=None)
         if limit is None or (risk.limit is not None and risk.limit <= limit):
             return risk
         count = exchange.need(TokenCount)

@@ -1,37 +1,56 @@
 """What upstreams have refused as too long, per upstream and model, where the table says they take more."""
 
-from trimtab.api import Store, Target
+from trimtab.api import Clock, Store, Target
 
 KIND = "limit"
 KEPT = 86_400.0
 """Seconds that a refusal counts: a gateway may get another window."""
 
+FRESH = 60.0
+"""Seconds after which the store is asked again: what it kept ends there, and other workers learn too."""
 NAMES = 1_000
 """Targets in memory; clients may name any model."""
 
 
 class Limits:
-    """The smallest prompt refused, in our tokens; read from the store once per target."""
+    """The smallest prompt refused, in our tokens, at least half the table's window; the store's, read once a minute."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, clock: Clock) -> None:
         self._store = store
-        self._known: dict[tuple[str, str], int | None] = {}
+        self._clock = clock
+        self._known: dict[tuple[str, str], tuple[int | None, float]] = {}
 
     async def known(self, target: Target) -> int | None:
         """Tokens that a target takes, None where it never refused any."""
-        name = target.upstream.name, target.model.name
-        if name not in self._known:
+        name, now = (target.upstream.name, target.model.name), self._clock.monotonic()
+        held = self._known.get(name)
+        if held is None or held[1] <= now:
             if len(self._known) >= NAMES:
                 self._known.clear()
-            self._known[name] = _number(await self._store.get(KIND, "", _key(name)))
-        return self._known[name]
+            limit = _number(await self._store.get(KIND, "", _key(name)))
+            held = (None if limit is None or limit < floor(target) else limit), now + FRESH
+            self._known[name] = held
+        return held[0]
 
-    async def learn(self, target: Target, limit: int) -> None:
-        """A target takes no more than this."""
+    async def learn(self, target: Target, limit: int, used: int) -> bool:
+        """A target takes no more than `limit`, as it said of a prompt of `used` tokens; whether that is believed.
+
+        One answer to a prompt far below the window must not take the window from everybody else.
+        """
+        least = floor(target)
+        if used < least:
+            return False
         name = target.upstream.name, target.model.name
         known = await self.known(target)
-        self._known[name] = limit = limit if known is None else min(known, limit)
+        limit = max(limit, least) if known is None else max(min(known, limit), least)
+        self._known[name] = limit, self._clock.monotonic() + FRESH
         await self._store.put(KIND, "", _key(name), str(limit).encode(), ttl=KEPT)
+        return True
+
+
+def floor(target: Target) -> int:
+    """The least that a target is ever taken to take: half the table's window."""
+    return (target.model.window or 0) // 2
 
 
 def _key(name: tuple[str, str]) -> bytes:

@@ -47,5 +47,6 @@ class Asker:
         for event in events:
             if isinstance(event, Failed):
                 raise UpstreamError(event.message, cause=event.cause)
-        usage = next((event.usage for event in events if isinstance(event, Finished)), None)
-        return Answer("".join(event.text for event in events if isinstance(event, TextDelta)), usage)
+        end = next((event for event in events if isinstance(event, Finished)), None)
+        text = "".join(event.text for event in events if isinstance(event, TextDelta))
+        return Answer(text, None if end is None else end.usage, None if end is None else end.reason)

@@ -12,8 +12,9 @@ from trimtab.conversation import Block, Conversation, Image, Message, Text, Tool
 from trimtab.dialects.base import Prompt
 from trimtab.dialects.responses_blob import Sealed, seal
 from trimtab.dialects.responses_request import SUMMARY
+from trimtab.errors import UpstreamError
 from trimtab.events import Finished, Opaque, Started, StopReason
-from trimtab.exchange import Exchange
+from trimtab.exchange import Answer, Exchange
 from trimtab.hookspecs import Reply
 
 SECONDS = 120.0
@@ -28,6 +29,11 @@ RESULT = 2000
 """Characters that are read of one tool's output: the first 60 and the last 40 of a hundred."""
 VERBATIM = 80_000
 """Characters of the user's own words that are kept at most, the newest first."""
+
+WORDS = "## What the user said, word for word"
+"""The heading over them."""
+_BETWEEN = "\n\n> "
+_CUT = (StopReason.LENGTH, StopReason.CONTEXT, StopReason.REFUSAL)
 
 TEMPLATE = """You write the summary with which a coding agent goes on after its context was cleared. Below is a record \
 of its work. Write facts only, from the record only, under these headings, and leave none out; write "none" where \
@@ -53,13 +59,13 @@ with the work."""
 
 
 async def compact(exchange: Exchange) -> Reply:
-    """The answer to a request to compact: one item. Raises UpstreamError when no summary came."""
+    """The answer to a request to compact: one item. Raises UpstreamError when no summary came, or a part of one."""
     conversation, model = exchange.received, exchange.target.model
     room = ((model.window or WINDOW) - LONGEST) * PER_TOKEN - len(TEMPLATE)
     content = (Text(text=transcript(conversation.messages, room)),)
     prompt = Prompt(system=TEMPLATE, content=content, max_tokens=LONGEST, temperature=0.0)
     answer = await exchange.ask(model.name, prompt, seconds=SECONDS)
-    blob = seal("compaction", Sealed(_kept(answer.text, conversation)))
+    blob = seal("compaction", Sealed(_kept(_whole(answer), conversation)))
     item = {"type": "compaction", "id": f"cmp_{exchange.id.removeprefix('req_')[:40]}", "encrypted_content": blob}
     events = (
         Started(),
@@ -69,25 +75,49 @@ async def compact(exchange: Exchange) -> Reply:
     return Reply(events)
 
 
+def _whole(answer: Answer) -> str:
+    """The summary. Raises UpstreamError where the client would lose its conversation for nothing."""
+    # The section of the user's words is ours; a model may repeat the one it read.
+    summary = answer.text.partition(WORDS)[0].strip()
+    if answer.stop in _CUT:
+        raise UpstreamError(f"the summary is not whole: the model stopped with '{answer.stop}'; try again", own=True)
+    if not summary:
+        raise UpstreamError("the model wrote no summary; try again", own=True)
+    return summary
+
+
 def _kept(summary: str, conversation: Conversation) -> str:
-    words = verbatim(conversation.messages)
-    told = "\n\n".join(f"> {text}" for text in words)
-    return f"{summary.strip()}\n\n## What the user said, word for word\n{told}" if words else summary.strip()
+    told = _BETWEEN.join(verbatim(conversation.messages))
+    return f"{summary}\n\n{WORDS}\n> {told}" if told else summary
 
 
 def verbatim(messages: Sequence[Message]) -> list[str]:
     """The user's own texts in their order, of too many the newest."""
     texts: list[str] = []
     room = VERBATIM
+    for text in _words(messages):
+        # One text does not push out all the others.
+        kept = text if len(text) <= VERBATIM else _clipped(text, VERBATIM // 2)
+        if len(kept) > room:
+            if room >= RESULT:
+                texts.append(_clipped(kept, room))
+            break
+        room -= len(kept)
+        texts.append(kept)
+    return texts[::-1]
+
+
+def _words(messages: Sequence[Message]) -> Iterator[str]:
+    """What the user said, the newest first; out of an earlier summary what it holds of that."""
     for message in reversed(messages):
         for block in reversed(message.blocks if message.role == "user" else ()):
-            if not isinstance(block, Text) or block.text.startswith(SUMMARY) or not block.text.strip():
+            if not isinstance(block, Text) or not block.text.strip():
                 continue
-            room -= len(block.text)
-            if room < 0:
-                return texts[::-1]
-            texts.append(block.text)
-    return texts[::-1]
+            if block.text.startswith(SUMMARY):
+                _, _, held = block.text.partition(f"{WORDS}\n> ")
+                yield from reversed(held.split(_BETWEEN) if held else ())
+            else:
+                yield block.text
 
 
 def transcript(messages: Sequence[Message], room: int) -> str:
@@ -125,9 +155,9 @@ def _said(block: Block) -> str:
     return ""
 
 
-def _clipped(text: str) -> str:
+def _clipped(text: str, longest: int = RESULT) -> str:
     """A long text without its middle."""
-    if len(text) <= RESULT:
+    if len(text) <= longest:
         return text
-    head, tail = RESULT * 6 // 10, RESULT * 4 // 10
+    head, tail = longest * 6 // 10, longest * 4 // 10
     return f"{text[:head]}\n[{len(text) - head - tail} characters left out]\n{text[-tail:]}"

@@ -34,16 +34,19 @@ class _Counted(msgspec.Struct):
     input_tokens: Annotated[int, msgspec.Meta(ge=1, le=2**53)]
 
 
-async def count(runtime: "Runtime", exchange: Exchange, target: Target) -> int:
-    """Tokens of the prompt as it would be sent, in the client's units. Raises ProxyError (501) when nobody counts."""
-    tokens, scale = await _true(runtime, exchange, target), exchange.get(Scale)
+async def count(runtime: "Runtime", exchange: Exchange, target: Target, counter: str = "") -> int:
+    """Tokens of the prompt as it would be sent, in the client's units. Raises ProxyError (501) when nobody counts.
+
+    `counter` is the label of the stage that counts, where the pipeline has one.
+    """
+    tokens, scale = await _true(runtime, exchange, target, counter), exchange.get(Scale)
     if scale is None or not scale.count:
         return tokens
     exchange.headers[REAL] = str(tokens)
     return scale(tokens)
 
 
-async def _true(runtime: "Runtime", exchange: Exchange, target: Target) -> int:
+async def _true(runtime: "Runtime", exchange: Exchange, target: Target, counter: str) -> int:
     fact = exchange.get(TokenCount)
     up = fact is None or (fact.forward and runtime.breakers.of(target.upstream.name).state == "closed")
     if up and target.dialect == "messages" == exchange.dialect:
@@ -51,12 +54,21 @@ async def _true(runtime: "Runtime", exchange: Exchange, target: Target) -> int:
         if tokens is not None:
             return tokens
     if fact is None:
-        raise ProxyError("no stage counts tokens: add 'token-count' to the pipeline", cause=Cause.UNSUPPORTED)
+        raise ProxyError(_why(exchange, counter), cause=Cause.UNSUPPORTED)
     sizer = exchange.get(Sizer)
     if sizer is None:
         return fact.calibrated
     leaving = read_request(call_for(runtime, exchange, target).body, target.dialect)
     return await sizer.of(leaving, target)
+
+
+def _why(exchange: Exchange, counter: str) -> str:
+    if not counter:
+        return "no stage counts tokens: add 'token-count' to the pipeline"
+    if counter in exchange.skipped:
+        return f"tokens are not counted for now: stage '{counter}' failed and is left out for a while; try again later"
+    undone = next((note for note in exchange.notes if note.startswith(f"stage '{counter}' undone: ")), "")
+    return "the tokens of this request were not counted: " + (undone or f"stage '{counter}' gave no count")
 
 
 async def _ask(runtime: "Runtime", exchange: Exchange, target: Target) -> int | None:

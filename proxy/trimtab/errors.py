@@ -5,6 +5,7 @@
       BadRequest          the client's fault: what it sent cannot be read or served
       Refused             a stage says no
       StageFailed         ours: a stage raised or broke an invariant
+        Missing           a stage before it did not do its work
       UpstreamError       theirs: status and body of the upstream pass through
         UpstreamTimeout   theirs: nothing came in time
 
@@ -104,6 +105,10 @@ class StageFailed(ProxyError):
         super().__init__(f"stage '{stage}' failed: {reason}", cause=Cause.INTERNAL)
         self.stage = stage
         self.reason = reason
+
+
+class Missing(StageFailed):
+    """A stage lacks a fact, since the one that provides it was undone or left out: not its own failure."""
 
 
 class UpstreamError(ProxyError):

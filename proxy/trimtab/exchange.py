@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 import msgspec
 
 from trimtab.conversation import ARRAYS, Conversation, DialectName, Message
-from trimtab.errors import ProxyError, StageFailed
+from trimtab.errors import Missing, ProxyError, StageFailed
 from trimtab.events import StopReason, Usage
 from trimtab.facts import Fact
 from trimtab.models import Target
@@ -82,6 +82,8 @@ class Answer(msgspec.Struct, frozen=True):
 
     text: str
     usage: Usage | None
+    stop: StopReason | None = None
+    """Why the model ended; LENGTH is a text that was cut."""
 
 
 class Exchange:
@@ -209,10 +211,10 @@ class Exchange:
         return fact if isinstance(fact, kind) else None
 
     def need(self, kind: type[F]) -> F:
-        """The fact of a class that the chain promises (`needs`). Raises StageFailed when it is missing."""
+        """The fact of a class that the chain promises (`needs`). Raises Missing when nobody put it."""
         fact = self.get(kind)
         if fact is None:
-            raise StageFailed(self.stage, f"nobody put a {kind.__name__}")
+            raise Missing(self.stage, f"nobody put a {kind.__name__}")
         return fact
 
     def edit(self, index: int, message: Message | None, reason: str) -> bool:

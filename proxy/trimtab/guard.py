@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Self
 import msgspec
 from loguru import logger
 
-from trimtab.errors import StageFailed
+from trimtab.errors import Missing, ProxyError, StageFailed
 from trimtab.services import Clock, Counters
 
 if TYPE_CHECKING:
@@ -62,10 +62,11 @@ class Guard:
                 row.until = now + self._rest
         return frozenset(resting)
 
-    def failed(self, stage: "Stage[Any]", hook: str, reason: str) -> None:
-        """Book a failure of an optional stage's hook."""
-        if not stage.optional or not self._failures:
+    def failed(self, stage: "Stage[Any]", hook: str, error: Exception) -> None:
+        """Book a failure of an optional stage's hook; what a client, an upstream or a stage before did is none."""
+        if not stage.optional or not self._failures or _elsewhere(error):
             return
+        reason = error.reason if isinstance(error, StageFailed) else type(error).__name__
         row = self._rows.setdefault((stage.label, hook), Row())
         row.failures += 1
         row.reason = reason
@@ -93,6 +94,11 @@ class Guard:
     def timing(self) -> "Limit":
         """The time of the stages of one request; use it as a context manager around them."""
         return Limit(self)
+
+
+def _elsewhere(error: Exception) -> bool:
+    """Whether the fault is not the stage's own: five requests of one client must not take it from all."""
+    return isinstance(error, Missing) or (isinstance(error, ProxyError) and not isinstance(error, StageFailed))
 
 
 class Limit:

@@ -9,7 +9,7 @@ from trimtab.dialects.base import Dialect
 from trimtab.errors import Cause, ProxyError, UpstreamError
 from trimtab.events import Finished, StopReason, TextDelta, ThinkingDelta, ToolStart
 from trimtab.facts import Overflowed
-from trimtab.overflow import numbers
+from trimtab.overflow import completion, numbers
 
 _WORD = b"model_context_window_exceeded"
 
@@ -20,7 +20,8 @@ def told(error: ProxyError) -> Overflowed | None:
         return None
     text = error.message if error.body is None else error.body.decode("utf-8", "replace")
     used, limit = numbers(text) or (None, None)
-    return Overflowed(used=used, limit=limit)
+    # A limit counts for the prompt and the answer together; only the prompt is ours to shorten.
+    return Overflowed(used=None if used is None else used - completion(text), limit=limit)
 
 
 def check(body: bytes, upstream: Dialect) -> None:

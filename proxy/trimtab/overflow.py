@@ -12,15 +12,27 @@ _USED_FIRST = (
     re.compile(r"(\d+)\s*tokens?\s*>\s*(\d+)"),
     re.compile(r"\((\d+) tokens\) exceeds the available context size \((\d+) tokens\)"),
 )
+_COMPLETION = re.compile(r"(\d+) (?:tokens )?(?:in|for|of) (?:the |your )?(?:completion|output)")
+BYTES = 4
+"""Taken for a token."""
+FAR = 20
+"""A prompt of less than this part of the window is not too long: no agent could make it shorter by compacting."""
 _LIMIT_FIRST = (re.compile(r"maximum context length is (\d+) tokens.{0,80}?(\d+) tokens", re.DOTALL),)
 
 
 def told(exchange: Exchange, error: ProxyError) -> ProxyError:
-    """The error as it is, or an upstream's overflow with its message and member named for the client's dialect."""
+    """The error as it is, or an upstream's overflow with its message and member named for the client's dialect.
+
+    Where our own count is far below the window, the upstream's words pass on as those of an invalid request.
+    """
     if error.cause is not Cause.OVERFLOW or not isinstance(error, UpstreamError):
         return error
     text = error.message if error.body is None else error.body.decode("utf-8", "replace")
-    used, limit = numbers(text) or _own(exchange)
+    named = numbers(text)
+    if _far(exchange, named):
+        error.cause = Cause.MALFORMED
+        return error
+    used, limit = named or _own(exchange)
     error.message, error.param = words(exchange.dialect, used, limit), ARRAYS[exchange.dialect]
     return error
 
@@ -46,6 +58,21 @@ def numbers(text: str) -> tuple[int, int] | None:
         if found := pattern.search(text):
             return int(found.group(2)), int(found.group(1))
     return None
+
+
+def completion(text: str) -> int:
+    """Tokens of the answer (`max_tokens`) that an upstream has counted as used, 0 where it names none."""
+    found = _COMPLETION.search(text)
+    return 0 if found is None else int(found.group(1))
+
+
+def _far(exchange: Exchange, named: tuple[int, int] | None) -> bool:
+    count, window = exchange.get(TokenCount), exchange.target.model.window if named is None else named[1]
+    if count is None or window is None:
+        return False
+    # The count is that of what was left, where a stage has shortened it; the client sees what it sent.
+    sent = len(exchange.received.head.scanned.raw) // BYTES
+    return max(count.total, sent) * FAR < window
 
 
 def _own(exchange: Exchange) -> tuple[int | None, int | None]:

@@ -12,7 +12,7 @@ from trimtab.conversation import Conversation, Image
 from trimtab.errors import ProxyError, Refused, StageFailed
 from trimtab.events import Event, Finished
 from trimtab.exchange import Edit, Exchange
-from trimtab.facts import Overflowed
+from trimtab.facts import Fact, Overflowed
 from trimtab.guard import Guard, Limit, breathe
 from trimtab.hookspecs import Reply, Stage
 from trimtab.invariants import broken
@@ -96,8 +96,7 @@ class Pipeline:
             # What an optional stage could not read, or was not answered, costs its work and no more; a no is a no.
             if not stage.optional or isinstance(error, Refused):
                 raise
-            if isinstance(error, StageFailed):
-                self.guard.failed(stage, "request", error.reason)
+            self.guard.failed(stage, "request", error)
             self._undo(exchange, stage, saved, error.reason if isinstance(error, StageFailed) else error.message)
         except asyncio.CancelledError as error:
             # That of somebody else goes on; that of its own time, or of its own doing, is its own failure.
@@ -126,7 +125,7 @@ class Pipeline:
             if isinstance(error, StageFailed):
                 raise error from cause
             raise StageFailed(stage.label, type(error).__name__) from cause
-        self.guard.failed(stage, "request", type(error).__name__)
+        self.guard.failed(stage, "request", error)
         self._undo(exchange, stage, saved, told)
         logger.opt(exception=error).debug("stage '{}' undone on {}", stage.label, exchange.id)
 
@@ -156,12 +155,16 @@ class Pipeline:
                 exchange.notes.append(f"stage '{stage.label}' chose no target: {where(error, stage)}")
                 logger.opt(exception=error).debug("stage '{}' chose no target on {}", stage.label, exchange.id)
                 self.services.counters.add(f"stage_undone.{stage.label}")
-                self.guard.failed(stage, "target", type(error).__name__)
+                self.guard.failed(stage, "target", error)
                 return None
             _report(stage, "failed on", exchange, error)
             raise StageFailed(stage.label, f"{type(error).__name__} in 'target'") from error
         self.guard.worked(stage, "target")
         return target
+
+    def provider(self, kind: type[Fact]) -> str:
+        """The label of the first stage that provides a fact, empty where none does."""
+        return next((bound.stage.label for bound in self.chain.request if kind in bound.stage.provides), "")
 
     def listener(self, exchange: Exchange) -> "Listener":
         """What passes this exchange's events through the stages."""
@@ -177,7 +180,7 @@ class Pipeline:
                 call(exchange)
                 self.guard.worked(stage, "done")
             except Exception as error:
-                self.guard.failed(stage, "done", type(error).__name__)
+                self.guard.failed(stage, "done", error)
                 self.services.counters.add(f"stage_failed.{stage.label}")
                 _report(stage, "failed after", exchange, error)
 
@@ -237,7 +240,7 @@ class Listener:
             if not stage.optional:
                 raise StageFailed(stage.label, f"{type(error).__name__} on an event") from error
             self._hooks.remove(bound)
-            self._pipeline.guard.failed(stage, "event", type(error).__name__)
+            self._pipeline.guard.failed(stage, "event", error)
             self._exchange.notes.append(f"stage '{stage.label}' left the stream: {where(error, stage)}")
             self._pipeline.services.counters.add(f"stage_undone.{stage.label}")
             return events

@@ -17,6 +17,7 @@ from trimtab.dialects.base import Dialect
 from trimtab.errors import ProxyError, StageFailed, UpstreamError
 from trimtab.events import Event
 from trimtab.exchange import Exchange
+from trimtab.facts import TokenCount
 from trimtab.guard import breathe
 from trimtab.hookspecs import Reply
 from trimtab.models import Target
@@ -87,7 +88,9 @@ class Serving:
         target = self._exchange.target
         self._name_model(target)
         if self._exchange.operation == "count":
-            body = self._dialect.count(await count(self._runtime, self._exchange, target))
+            body = self._dialect.count(
+                await count(self._runtime, self._exchange, target, self._pipeline.provider(TokenCount))
+            )
             await self._writer.whole(200, self._fields("application/json"), body)
         else:
             await self._ask(watch, target)

@@ -84,7 +84,7 @@ class StageBench:
         *stages: AnyStage,
         models: ModelTable | None = None,
         clock: StillClock | None = None,
-        answers: Sequence[str | ProxyError] = (),
+        answers: Sequence[str | Answer | ProxyError] = (),
         directory: str = ".",
         loopback: bool = True,
         store: Store | None = None,
@@ -181,7 +181,7 @@ class StageBench:
         answer = self._answers.pop(0)
         if isinstance(answer, ProxyError):
             raise answer
-        return Answer(answer, None)
+        return answer if isinstance(answer, Answer) else Answer(answer, None)
 
 
 async def conform(make: Callable[[], AnyStage], **options: Any) -> "Report":

@@ -269,7 +269,7 @@ async def test_nothing_happens_where_the_window_is_not_known_or_messages_are_gon
 
 
 async def test_what_the_upstream_found_too_long_is_made_to_fit_and_remembered() -> None:
-    async with bench(100_000) as case:
+    async with bench(30_000) as case:
         exchange = await run(case, session(40))
         assert exchange.get(Condensed) is None
         long = total(exchange)
@@ -280,3 +280,17 @@ async def test_what_the_upstream_found_too_long_is_made_to_fit_and_remembered() 
         assert total(later) < long * 2 // 3
         short = await run(case, [user("hi")])
         assert not await case.pipeline.again(short, Overflowed())
+
+
+async def test_one_overflow_of_a_prompt_far_below_the_window_changes_nothing_for_others() -> None:
+    async with bench(100_000) as case:
+        short = await run(case, [user("hi")])
+        for told in (Overflowed(), Overflowed(used=11, limit=5), Overflowed(used=11, limit=4096)):
+            assert not await case.pipeline.again(short, told)
+        exchange = await run(case, session(40))
+        long = total(exchange)
+        assert exchange.need(Risk).limit == 100_000
+        # This one is made shorter, as it was told; others are not.
+        assert await case.pipeline.again(exchange, Overflowed(used=30_000, limit=20_000))
+        assert total(exchange) < long * 2 // 3
+        assert (await run(case, [user("ho")])).need(Risk).limit == 100_000

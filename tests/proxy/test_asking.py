@@ -72,7 +72,7 @@ async def heard(proxy: Running, name: str = "asking") -> Any:
 
 async def test_a_question_goes_in_the_models_dialect_with_the_clients_key() -> None:
     async with playing() as upstream, running(upstream.url, Asking) as proxy:
-        assert await heard(proxy) == Answer("ok", Usage(input=3, output=1))
+        assert await heard(proxy) == Answer("ok", Usage(input=3, output=1), StopReason.END)
         [sent] = upstream.sent
         assert proxy.runtime.counters.snapshot()["asked"] == 1
     assert (sent.path, sent.headers["x-api-key"]) == ("/v1/messages", "sk-client")

@@ -6,11 +6,12 @@ from typing import Any
 import pytest
 
 from responding import request
-from trimtab.compacting import LONGEST, RESULT, TEMPLATE, VERBATIM, compact, transcript, verbatim
+from trimtab.compacting import LONGEST, RESULT, TEMPLATE, VERBATIM, WORDS, compact, transcript, verbatim
 from trimtab.dialects.responses_blob import unseal
 from trimtab.dialects.responses_request import SUMMARY
 from trimtab.errors import UpstreamError
-from trimtab.events import Opaque
+from trimtab.events import Opaque, StopReason
+from trimtab.exchange import Answer
 from trimtab.testing import StageBench
 
 
@@ -61,9 +62,44 @@ def test_of_too_many_parts_the_first_and_the_newest_stay() -> None:
     assert transcript((), 10) == ""
 
 
+@pytest.mark.anyio
+@pytest.mark.parametrize(
+    "answer",
+    [
+        "",
+        " \n",
+        f"{WORDS}\n> echoed",
+        *(Answer("## Goal", None, stop) for stop in (StopReason.LENGTH, StopReason.CONTEXT, StopReason.REFUSAL)),
+    ],
+    ids=str,
+)
+async def test_a_summary_that_is_empty_or_cut_is_an_error(answer: str | Answer) -> None:
+    async with StageBench(answers=[answer]) as bench:
+        with pytest.raises(UpstreamError, match="summary"):
+            await compact(bench.exchange({"model": "small", "input": "hi"}, dialect="responses"))
+
+
+@pytest.mark.anyio
+async def test_the_users_words_outlive_a_second_compaction() -> None:
+    items: list[dict[str, Any]] = [user("never touch main"), user("two\n\n> lines")]
+    async with StageBench(answers=["one", f"two\n{WORDS}\n> echoed"]) as bench:
+        for words in ("and go on", "once more"):
+            exchange = bench.exchange({"model": "small", "input": [*items, user(words)]}, dialect="responses")
+            reply = await compact(exchange)
+            items = [json.loads(event.raw) for event in reply.events if isinstance(event, Opaque)]
+    sealed = unseal("compaction", items[0]["encrypted_content"])
+    assert sealed is not None
+    assert sealed.text == (f"two\n\n{WORDS}\n> never touch main\n\n> two\n\n> lines\n\n> and go on\n\n> once more")
+
+
 def test_the_users_own_words_are_not_an_earlier_summary_and_not_without_end() -> None:
-    messages = request(input=[user("old" * VERBATIM), user("a"), user(SUMMARY + "x"), user(" "), user("b")]).messages
-    assert verbatim(messages) == ["a", "b"]
+    said = [user("first"), user("old" * VERBATIM), user("a"), user(SUMMARY + "x"), user(" "), user("b")]
+    first, old, *rest = verbatim(request(input=said).messages)
+    assert (first, rest) == ("first", ["a", "b"])
+    assert old.startswith("old")
+    assert f"[{3 * VERBATIM - VERBATIM // 2} characters left out]" in old
+    first, *rest = verbatim(request(input=[user("gone"), user("x" * VERBATIM), user("b" * 100)]).messages)
+    assert (f"[{100} characters left out]" in first, rest) == (True, ["b" * 100])
 
 
 def test_images_and_results_of_results_are_told() -> None:

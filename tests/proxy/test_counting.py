@@ -153,6 +153,19 @@ async def test_without_a_count_of_ours_the_upstream_is_the_only_one() -> None:
         assert caught.value.cause == Cause.UNSUPPORTED
 
 
+async def test_a_stage_that_counts_and_did_not_is_told_as_such() -> None:
+    case = Case()
+    exchange = case.exchange("chat")
+    models = case.runtime.config.models
+    target = Target(models.upstreams["text"], models.model("small"))
+    exchange.notes.append("stage 'token-count' undone: content[0] is no object")
+    with pytest.raises(ProxyError, match=r"not counted: stage 'token-count' undone: content\[0\] is no object"):
+        await count(case.runtime, exchange, target, "token-count")
+    exchange.skipped = frozenset({"token-count"})
+    with pytest.raises(ProxyError, match="stage 'token-count' failed and is left out for a while; try again later"):
+        await count(case.runtime, exchange, target, "token-count")
+
+
 ABSENT = [
     Answer(404),
     Answer(405),

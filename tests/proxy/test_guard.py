@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from trimtab.config import CoreOptions
-from trimtab.errors import BadRequest, StageFailed
+from trimtab.errors import BadRequest, Missing, StageFailed
 from trimtab.events import Event, Finished, StopReason, TextDelta
 from trimtab.exchange import Exchange
 from trimtab.guard import TURNS, Guard, breathe, unknown
@@ -214,3 +214,26 @@ async def test_breathing_lets_another_task_take_several_steps() -> None:
     await breathe()
     assert steps == list(range(TURNS))
     await task
+
+
+async def test_what_a_stage_lacks_since_another_was_undone_is_no_fault_of_it() -> None:
+    stage: Any = Works(fine)
+
+    async def lacks(hook: str) -> None:
+        raise Missing("works", "nobody put a TokenCount")
+
+    stage.work = lacks
+    made, _ = bench(stage, stage_failures=1)
+    exchange = await once(made)
+    assert exchange.notes == ["stage 'works' undone: nobody put a TokenCount"]
+    assert made.pipeline.guard.left_out() == frozenset()
+
+
+@pytest.mark.parametrize("hook", ["event", "done"])
+async def test_what_a_client_sent_wrong_is_no_fault_in_any_hook(hook: str) -> None:
+    guard = Guard(StillClock(), StageBench().services.counters, CoreOptions(stage_failures=1))
+    stage = Works(fine)
+    guard.failed(stage, hook, BadRequest("oh"))
+    assert guard.left_out() == frozenset()
+    guard.failed(stage, hook, StageFailed("works", "oh"))
+    assert guard.left_out() == {"works"}

@@ -40,3 +40,11 @@ def test_an_empty_end_for_want_of_room_is_an_overflow() -> None:
 )
 def test_an_answer_that_says_something_or_ends_otherwise_passes(body: bytes) -> None:
     check(body, DIALECTS["chat"])
+
+
+def test_the_completion_is_not_part_of_the_prompt() -> None:
+    text = (
+        b"This model's maximum context length is 4096 tokens. However, you requested 5000 tokens (11 in the messages, "
+        b"4989 in the completion). Please reduce the length."
+    )
+    assert told(UpstreamError("x", cause=Cause.OVERFLOW, body=text)) == Overflowed(used=11, limit=4096)

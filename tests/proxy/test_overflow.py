@@ -67,3 +67,20 @@ def test_other_failures_stay_as_they_are() -> None:
     for error in (Refused("no"), UpstreamError("busy", cause=Cause.OVERLOADED), Refused("big", cause=Cause.OVERFLOW)):
         message = error.message
         assert told(exchange(), error).message == message
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Prompt exceeds max length",
+        "This model's maximum context length is 4096 tokens. However, you requested 5000 tokens (11 in the messages, "
+        "4989 in the completion).",
+    ],
+)
+def test_a_prompt_far_below_the_window_is_an_invalid_request_in_the_upstreams_words(text: str) -> None:
+    asked = exchange()
+    asked.put(TokenCount(total=11))
+    error = told(asked, overflow(text.encode()))
+    assert (error.cause, error.message) == (Cause.MALFORMED, "upstream 'x' answered 400")
+    asked.put(TokenCount(total=900))
+    assert told(asked, overflow(text.encode())).cause is Cause.OVERFLOW

@@ -309,7 +309,7 @@ async def test_P43_a_prompt_that_does_not_fit_is_told_in_the_words_on_which_code
     async def refuse(sent: Sent, link: Link) -> None:
         await link.json(b'{"error":{"code":"1261","message":"Prompt exceeds max length"}}', "400 Bad Request")
 
-    answer, _ = await ask(tmp_path, refuse, dialect, stream=stream)
+    answer, _ = await ask(tmp_path, refuse, dialect, stream=stream, input="a word " * 12_000)
     if stream:
         events = told(answer.body)
         assert (answer.status, kinds(events)) == (200, ["created", "in_progress", "failed"])

@@ -46,7 +46,7 @@ def unseal(kind: Kind, blob: object) -> Sealed | None:
         return None
     try:
         return msgspec.json.decode(body, type=Sealed)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return None
 
 

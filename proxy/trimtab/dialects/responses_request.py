@@ -120,11 +120,12 @@ def _unwrapped(text: str) -> tuple[Block, ...]:
         return ()
     try:
         found = msgspec.json.decode(text, type=list[_Part])
-    except msgspec.DecodeError:
+        if not found or any(part.type not in _PARTS for part in found):
+            return ()
+        return read_content(text.encode(), "output", read)
+    except (msgspec.DecodeError, RecursionError, BadRequest):
+        # The client sent a text, and a text it is.
         return ()
-    if not found or any(part.type not in _PARTS for part in found):
-        return ()
-    return read_content(text.encode(), "output", read)
 
 
 def _reasoning(raw: bytes, item: dict[str, Any]) -> tuple[Block, ...]:

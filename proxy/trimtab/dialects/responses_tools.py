@@ -12,6 +12,8 @@ from typing import Any, NamedTuple
 
 import msgspec
 
+from trimtab.errors import BadRequest
+
 _CLEAN = re.compile(r"[^A-Za-z0-9_-]")
 _LONGEST = 64
 _TEXT = {"type": "string"}
@@ -95,7 +97,10 @@ TYPED: dict[str, tuple[str, dict[str, Any]]] = {
 
 @lru_cache(maxsize=64)
 def offered(raws: tuple[bytes, ...]) -> Offers:
-    """The tools of a request out of their JSON, those on top first: of several with one name the first wins."""
+    """The tools of a request out of their JSON, those on top first: of several with one name the first wins.
+
+    Raises BadRequest where a namespace has no list of tools.
+    """
     tools: dict[str, Offer] = {}
     lost: dict[str, None] = {}
     for raw in raws:
@@ -118,7 +123,7 @@ def _offers(given: Any, namespace: str, lost: dict[str, None]) -> Iterable[Offer
     kind = str(given.get("type") or "function")
     if kind == "namespace" and not namespace:
         about = given.get("description")
-        for inner in given.get("tools") or ():
+        for inner in _inner(given):
             for offer in _offers(inner, str(given.get("name") or ""), lost):
                 yield _introduced(offer, about)
                 # Said once, on the first of its tools.
@@ -140,6 +145,15 @@ def _offers(given: Any, namespace: str, lost: dict[str, None]) -> Iterable[Offer
     else:
         # Only its vendor can run it.
         lost[kind] = None
+
+
+def _inner(space: Mapping[str, Any]) -> list[Any]:
+    """The tools of a namespace. Raises BadRequest where they are no list."""
+    found = space.get("tools")
+    if found is not None and not isinstance(found, list):
+        name = str(space.get("name") or "")[:_LONGEST]
+        raise BadRequest(f"tools: the member 'tools' of the namespace '{name}' is no list of tools", param="tools")
+    return found or []
 
 
 def _introduced(offer: Offer, about: Any) -> Offer:

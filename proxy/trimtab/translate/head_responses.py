@@ -13,6 +13,7 @@ import msgspec
 from trimtab.conversation import Conversation, Head, Tool
 from trimtab.dialects.responses import offers
 from trimtab.dialects.responses_tools import TYPED, Offer, flat_name
+from trimtab.errors import BadRequest
 from trimtab.splice import scan
 from trimtab.translate import head_chat, head_messages
 from trimtab.translate.draft import JSON_LINE, Draft, Rules, schema_line
@@ -128,7 +129,10 @@ def _kept(draft: Draft) -> Mapping[str, Offer]:
     choice = draft.conversation.head.get("tool_choice")
     if not isinstance(choice, dict) or choice.get("type") != "allowed_tools":
         return found.tools
-    allowed = {_flat(tool) for tool in choice.get("tools") or () if isinstance(tool, dict)}
+    tools = choice.get("tools")
+    if tools is not None and not isinstance(tools, list):
+        raise BadRequest("tool_choice.tools is no list: send the tools that are allowed", param="tool_choice.tools")
+    allowed = {_flat(tool) for tool in tools or () if isinstance(tool, dict)}
     return {flat: offer for flat, offer in found.tools.items() if flat in allowed}
 
 

@@ -6,6 +6,7 @@ from typing import Any
 import msgspec
 
 from trimtab.conversation import Conversation, DialectName
+from trimtab.errors import BadRequest
 from trimtab.invariants import MAX_MARKS
 from trimtab.splice import decode
 from trimtab.translate.draft import Draft
@@ -86,6 +87,8 @@ def to_messages(draft: Draft) -> list[bytes]:
 
 def _legacy(draft: Draft) -> list[bytes]:
     functions = draft.conversation.head.get("functions")
+    if functions is not None and not isinstance(functions, list):
+        raise BadRequest("functions is no list: send a list of functions, or 'tools'", param="functions")
     return [msgspec.json.encode(function) for function in functions or () if isinstance(function, dict)]
 
 

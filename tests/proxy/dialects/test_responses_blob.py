@@ -1,6 +1,7 @@
 """What the proxy seals for a client to keep."""
 
 import base64
+import hashlib
 
 import pytest
 
@@ -28,3 +29,9 @@ def test_a_damaged_one_and_one_of_another_kind_are_not_read() -> None:
     assert unseal("reasoning", base64.b64encode(raw).decode()) is None
     raw[-3] ^= 1
     assert unseal("compaction", base64.b64encode(raw).decode()) is None
+
+
+def test_one_that_is_nested_without_end_is_foreign() -> None:
+    mark, body = b"trimtab\x01c", b'{"text":"a","x":' + b"[" * 100_000 + b"]" * 100_000 + b"}"
+    blob = base64.b64encode(mark + hashlib.sha256(mark + body).digest()[:8] + body).decode()
+    assert unseal("compaction", blob) is None

@@ -187,3 +187,12 @@ def test_outputs_of_other_forms_can_be_changed_too() -> None:
 def test_an_item_that_nobody_may_change_says_so() -> None:
     with pytest.raises(ValueError, match="function_call"):
         write_item(item(type="function_call", call_id="c", name="x", arguments="{}"), [Text(text="x")])
+
+
+@pytest.mark.parametrize("name", ["image_url", "x"])
+def test_a_text_that_is_nested_without_end_stays_a_text(name: str) -> None:
+    deep = '{"a":' * 50_000 + "1" + "}" * 50_000
+    text = f'[{{"type":"input_image","{name}":{deep}}}]'
+    [block] = read_item(item(type="function_call_output", call_id="c", output=text))
+    assert isinstance(block, ToolResult)
+    assert [part.text == text for part in block.content if isinstance(part, Text)] == [True]

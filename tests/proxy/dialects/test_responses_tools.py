@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from trimtab.dialects.responses_tools import FREEFORM, TYPED, Offers, flat_name, offered
+from trimtab.errors import BadRequest
 
 
 def offer(*tools: Any) -> Offers:
@@ -74,3 +75,10 @@ def test_names_fit_every_dialect_and_no_two_in_namespaces_become_one(pairs: list
     for name in (*made, *outside):
         assert 0 < len(name) <= 64
         assert name.replace("_", "").replace("-", "").isalnum() or set(name) <= {"_", "-"}
+
+
+def test_a_namespace_without_a_list_is_refused() -> None:
+    with pytest.raises(BadRequest, match="the namespace 'a' is no list of tools") as caught:
+        offered((b'{"type":"namespace","name":"a","tools":5}',))
+    assert caught.value.param == "tools"
+    assert offered((b'{"type":"namespace","name":"a","tools":null}',)).tools == {}

@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from translating import CHAT, MESSAGES, ZAI_CHAT, ZAI_MESSAGES, Result, row, sent
+from trimtab.errors import BadRequest
 from trimtab.models import Target
 
 TOOLS = [{"type": "function", "name": name, "parameters": {"type": "object", "properties": {}}} for name in ("a", "b")]
@@ -125,3 +126,9 @@ def test_every_kind_of_tool_goes_out_as_a_function() -> None:
 def test_an_upstream_that_takes_less_gets_less() -> None:
     strict = Target(row("zai-chat", drop=("top_p",)), ZAI_CHAT.model)
     assert to(strict, top_p=0.5).dropped == ("top_p",)
+
+
+@pytest.mark.parametrize("target", [CHAT, MESSAGES])
+def test_allowed_tools_that_are_no_list_are_refused(target: Target) -> None:
+    with pytest.raises(BadRequest, match=r"tool_choice\.tools is no list"):
+        to(target, tools=TOOLS, tool_choice={"type": "allowed_tools", "mode": "auto", "tools": 5})

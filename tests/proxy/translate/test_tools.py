@@ -72,3 +72,8 @@ def test_marks_on_tools_leave_one_for_the_conversation() -> None:
     assert ["cache_control" in tool for tool in found.body["tools"]] == [True, True, True, False, False]
     assert "cache_control" in found.messages[0]["content"][0]
     assert found.dropped == ("cache_control",)
+
+
+def test_functions_that_are_no_list_are_refused() -> None:
+    with pytest.raises(BadRequest, match="functions is no list"):
+        from_chat(MESSAGES, user("hi"), functions=5)
