@@ -1,9 +1,15 @@
 """What every test may use."""
 
+import os
 from collections.abc import Iterator
 
 import pytest
+from hypothesis import settings
 from loguru import logger
+
+# The suite makes the same examples in every run; TRIMTAB_LAWS=N makes new ones, as many as that.
+settings.register_profile("suite", derandomize="TRIMTAB_LAWS" not in os.environ)
+settings.load_profile("suite")
 
 
 @pytest.fixture
