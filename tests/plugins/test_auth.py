@@ -1,5 +1,6 @@
 """Who is let in, and with which key."""
 
+import gc
 from collections.abc import Iterator
 from hashlib import sha256
 from pathlib import Path
@@ -239,6 +240,14 @@ async def test_a_client_has_so_many_requests_under_way_and_no_more() -> None:
         bench.done(under_way[0])
         bench.done(under_way[0])
         await let_in(bench, headers=bearer(OWN))
+        assert (await refusal(bench, headers=bearer(OWN))).cause is Cause.RATE_LIMIT
+
+
+async def test_a_place_is_held_until_its_request_is_done_whoever_else_forgets_it() -> None:
+    async with StageBench(Auth(AuthOptions(max_streams=3)), models=models()) as bench:
+        for _ in range(3):
+            await let_in(bench, headers=bearer(OWN))
+            gc.collect()
         assert (await refusal(bench, headers=bearer(OWN))).cause is Cause.RATE_LIMIT
 
 
