@@ -33,7 +33,9 @@ def unfold(body: bytes) -> list[Event]:
         reply = msgspec.json.decode(body, type=Chunk)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         raise no_reply(body) from None
-    choice = next((choice for choice in reply.choices or () if not choice.index), None)
+    choices = reply.choices or ()
+    # Some servers number a lone choice otherwise than 0; the first one stands for it then.
+    choice = next((choice for choice in choices if not choice.index), choices[0] if choices else None)
     if choice is None:
         raise no_reply(body)
     native = choice.finish_reason or ""
@@ -131,9 +133,13 @@ def _places(old: Event, new: Event, value: Any, calls: Sequence[int]) -> dict[Pa
 
 def _choice(value: Any) -> Path:
     """The path of the alternative that we read."""
-    for position, choice in enumerate(value.get("choices") or ()):
+    choices = value.get("choices") or ()
+    for position, choice in enumerate(choices):
         if not choice.get("index"):
             return ("choices", position)
+    # As `unfold` reads whole replies; a frame of another alternative has no events, and none to change.
+    if choices:
+        return ("choices", 0)
     raise Misfit
 
 

@@ -62,8 +62,17 @@ def test_only_the_first_alternative_is_read() -> None:
     first = {"index": 0, "message": {"content": "a"}, "finish_reason": "length"}
     events = unfold(msgspec.json.encode({"choices": [second, first]}))
     assert TextDelta("a", 0) in events
+
+
+def test_without_an_alternative_of_number_0_the_first_one_is_read_and_written() -> None:
+    odd = {"index": 76, "message": {"content": "b"}, "finish_reason": "stop"}
+    raw = msgspec.json.encode({"choices": [odd, odd | {"index": 77, "message": {"content": "c"}}]})
+    events = unfold(raw)
+    assert TextDelta("b", 0) in events
+    changed = [replace(event, text="d") if isinstance(event, TextDelta) else event for event in events]
+    assert patch(raw, events, changed) == raw.replace(b'"b"', b'"d"')
     with pytest.raises(UpstreamError):
-        unfold(msgspec.json.encode({"choices": [second]}))
+        unfold(msgspec.json.encode({"choices": []}))
 
 
 def test_a_word_that_is_an_error_is_one() -> None:
