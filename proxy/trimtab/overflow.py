@@ -67,7 +67,8 @@ def completion(text: str) -> int:
 
 
 def _far(exchange: Exchange, named: tuple[int, int] | None) -> bool:
-    count, window = exchange.get(TokenCount), exchange.target.model.window if named is None else named[1]
+    # Of an upstream's two numbers the larger: one that allows a single token says nothing of a window.
+    count, window = exchange.get(TokenCount), exchange.target.model.window if named is None else max(named)
     if count is None or window is None:
         return False
     # The count is that of what was left, where a stage has shortened it; the client sees what it sent.

@@ -75,6 +75,7 @@ def test_other_failures_stay_as_they_are() -> None:
         "Prompt exceeds max length",
         "This model's maximum context length is 4096 tokens. However, you requested 5000 tokens (11 in the messages, "
         "4989 in the completion).",
+        "prompt is too long: 4096 tokens > 1 maximum",
     ],
 )
 def test_a_prompt_far_below_the_window_is_an_invalid_request_in_the_upstreams_words(text: str) -> None:
