@@ -88,7 +88,6 @@ class Responses(Dialect):
                 param="previous_response_id",
                 code="previous_response_not_found",
             )
-        _refuse_references(conversation)
         return conversation
 
     def compacts(self, conversation: Conversation) -> bool:
@@ -209,17 +208,6 @@ def offers(conversation: Conversation) -> Offers:
     """All tools on offer: those of the member `tools`, then those that items of the input declare."""
     declared = [raw for message in conversation.messages for raw in _declared(message)]
     return offered((*(tool.raw for tool in conversation.tools), *declared))
-
-
-def _refuse_references(conversation: Conversation) -> None:
-    """Raise BadRequest for an input that refers to stored items and says nothing itself."""
-    if any(message.role for message in conversation.messages):
-        return
-    if any(responses_request.kind_of(message.raw)[0] == "item_reference" for message in conversation.messages):
-        raise BadRequest(
-            "the items that 'input' refers to are not found: this proxy keeps none, send them whole with store=false",
-            param="input",
-        )
 
 
 def _declared(message: Message) -> Sequence[bytes]:

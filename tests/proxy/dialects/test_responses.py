@@ -161,11 +161,3 @@ def test_nobody_is_asked_in_this_dialect() -> None:
 def test_a_count_and_the_table_of_dialects() -> None:
     assert json.loads(RESPONSES.count(7)) == {"object": "response.input_tokens", "input_tokens": 7}
     assert DIALECTS["responses"] is RESPONSES
-
-
-def test_an_input_of_references_alone_is_refused_since_nothing_is_stored() -> None:
-    for items in ([{"id": "msg_1"}], [{"type": "item_reference", "id": "rs_1"}]):
-        with pytest.raises(BadRequest, match="not found: this proxy keeps none") as caught:
-            parse({"model": "m", "input": items})
-        assert caught.value.param == "input"
-    assert len(parse({"model": "m", "input": [{"id": "msg_1"}, {"role": "user", "content": "hi"}]}).messages) == 2
