@@ -13,7 +13,9 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
+from typing import IO
 
 OPENAI, ANTHROPIC, COMPLY = "3.54.0", "2.12.0", "0.5.0"
 NEEDS = [
@@ -68,13 +70,15 @@ def free_port() -> int:
 class Server:
     """A server that is waited for and ended."""
 
-    def __init__(self, port: int, *command: object, **environ: str) -> None:
+    def __init__(
+        self, port: int, *command: object, environ: Mapping[str, str] | None = None, output: IO[str] | None = None
+    ) -> None:
         self.port = port
         self._process = subprocess.Popen(
             [str(part) for part in command],
-            env={**os.environ, **environ},
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
+            env={**os.environ, **(environ or {})},
+            stdout=output or subprocess.DEVNULL,
+            stderr=output or subprocess.DEVNULL,
         )
 
     def __enter__(self) -> "Server":
@@ -137,7 +141,8 @@ def main() -> int:
     command = [sys.executable, "-m", "trimtab"]
     serve = [*command, "serve", "--port", port, "--config", folder / "pipelines.toml"]
     url = f"http://127.0.0.1:{port}"
-    with Server(echo, *command, "echo", "--port", echo), Server(port, *serve, **bases, CACHE_DIR=str(folder / "cache")):
+    environ = bases | {"CACHE_DIR": str(folder / "cache")}
+    with Server(echo, *command, "echo", "--port", echo), Server(port, *serve, environ=environ):
         found = comply(bin_, url)
         found.append(sdk(bin_, folder, "anthropic", url, ANTHROPIC_TESTS))
         found.append(sdk(bin_, folder, "openai", f"{url}/v1", OPENAI_TESTS))
