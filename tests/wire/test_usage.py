@@ -12,6 +12,7 @@ from fixtures import conversations, needs_recordings, turns
 from trimtab.echo import EchoOptions
 from trimtab.splice import scan
 from wire.harness import Answer, Proxy, echoing, post, proxying
+from wire.scripted import SSE, Link, Sent, playing
 
 pytestmark = pytest.mark.anyio
 
@@ -174,3 +175,59 @@ async def test_what_differs_is_learned_from_the_first_reply(tmp_path: Path) -> N
         assert abs(answer.json["input_tokens"] - theirs) <= 1
         assert answer.headers["x-context-used"] == str(answer.json["input_tokens"])
         assert await proxy.runtime.store.get("calibration", "", b"zai-messages\nglm-4.6\ntokens:cl100k_base:False")
+
+
+def delta(dialect: str, text: str) -> bytes:
+    """One frame with a piece of text, its JSON escaped as some servers do."""
+    if dialect == "chat":
+        return (
+            b"data: "
+            + json.dumps({"id": "c", "choices": [{"index": 0, "delta": {"content": text}}]}).encode()
+            + b"\n\n"
+        )
+    piece = {"type": "content_block_delta", "index": 0, "delta": {"type": "text_delta", "text": text}}
+    return b"event: content_block_delta\ndata: " + json.dumps(piece).encode() + b"\n\n"
+
+
+def silent(dialect: str, *texts: str) -> list[bytes]:
+    """The frames of a whole stream that tells no usage, as local servers and z.ai's start event do."""
+    pieces = [delta(dialect, text) for text in texts]
+    if dialect == "chat":
+        stop = {"id": "c", "choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]}
+        return [*pieces, b"data: " + json.dumps(stop).encode() + b"\n\n", b"data: [DONE]\n\n"]
+    events: list[dict[str, Any]] = [
+        {"type": "message_start", "message": {"id": "m", "model": "glm-4.6", "usage": {"input_tokens": 0}}},
+        {"type": "content_block_start", "index": 0, "content_block": {"type": "text", "text": ""}},
+        {"type": "content_block_stop", "index": 0},
+        {"type": "message_delta", "delta": {"stop_reason": "end_turn"}},
+        {"type": "message_stop"},
+    ]
+    frames = [f"event: {event['type']}\ndata: {json.dumps(event)}\n\n".encode() for event in events]
+    return [*frames[:2], *pieces, *frames[2:]]
+
+
+@pytest.mark.parametrize("dialect", PATHS)
+async def test_a_stream_without_usage_ends_with_an_estimate(tmp_path: Path, dialect: str) -> None:
+    texts = ("The rudder turns the ship. ", "Über dem Bug weht ein Wimpel. ", "x" * 300)
+
+    async def streams(sent: Sent, link: Link) -> None:
+        await link.raw(SSE)
+        for frame in silent(dialect, *texts):
+            await link.chunk(frame)
+        await link.chunk(b"")
+
+    async with playing(streams) as upstream, proxying(tmp_path, upstream.url) as proxy:
+        answer = await post(proxy.url, PATHS[dialect], streamed(dialect, TEXT))
+        used = int(answer.headers["x-context-used"])
+        told = usages(answer)[-1]
+        assert prompt(told) == used > 2000
+        output = told["completion_tokens" if dialect == "chat" else "output_tokens"]
+        assert output == pytest.approx(sum(map(len, texts)) / 4, rel=0.1)
+        assert json.loads(answer.body.split(b"data: ")[-2].split(b"\n")[0])["context_info"]["note"].startswith(
+            "estimated"
+        )
+        # Every piece of text has left as it came.
+        assert b"".join(delta(dialect, text) for text in texts) in answer.body
+        if dialect == "chat":
+            quiet = await post(proxy.url, PATHS[dialect], body(dialect, TEXT, stream=True))
+            assert usages(quiet) == []
