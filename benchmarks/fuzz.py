@@ -25,7 +25,8 @@ LARGEST_SEED = 60_000
 CLIENTS = 8
 ANSWER_WITHIN = 20.0
 BLOCK_MS = 50.0
-PATHS = ("/v1/messages", "/v1/chat/completions", "/v1/messages/count_tokens")
+PATHS = ("/v1/messages", "/v1/chat/completions", "/v1/messages/count_tokens", "/v1/responses",
+         "/v1/responses/input_tokens", "/v1/responses/compact", "/p/default/v1/messages")  # fmt: skip
 CHAIN = 'stages = ["auth", "env-dedup", "token-count", "risk-assess", "route", "scale", "log"]'
 PIPELINES = f'[pipeline.default]\n{CHAIN}\n[stage.log]\nlevel = "ERROR"\n[serve]\nhead-timeout = 5\nbody-timeout = 5\n'
 
@@ -67,7 +68,7 @@ def seeds() -> list[bytes]:
         {"role": "user", "content": [{"type": "tool_result", "tool_use_id": "t1", "content": "b"}]},
     ]
     call = {"id": "t1", "type": "function", "function": {"name": "read", "arguments": '{"p":"a"}'}}
-    image = {
+    image: dict[str, Any] = {
         "type": "image_url",
         "image_url": {"url": "data:image/png;base64,iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJ"},
     }
@@ -88,6 +89,7 @@ def seeds() -> list[bytes]:
             "thinking": {"type": "enabled", "budget_tokens": 1024},
         },
     ]
+    made += asked_of_responses(text, image["image_url"]["url"], tool["input_schema"])
     found = [json.dumps(body, separators=(",", ":")).encode() for body in made]
     for file in sorted((FIXTURES / "clients").glob("*/*.json")):
         body = json.dumps(json.loads(file.read_text()).get("body"), separators=(",", ":")).encode()
@@ -97,6 +99,26 @@ def seeds() -> list[bytes]:
         body = json.dumps({"model": "glm-4.6", "max_tokens": 9, "messages": record["messages"][:6]}).encode()
         found += [body] if len(body) <= LARGEST_SEED else []
     return found
+
+
+def asked_of_responses(text: str, image: str, schema: Any) -> list[dict[str, Any]]:
+    """The same in the dialect `responses`."""
+    said = [{"type": "input_text", "text": text}, {"type": "input_image", "image_url": image}]
+    call = {"type": "function_call", "call_id": "t1", "name": "read", "arguments": '{"p":"a"}'}
+    items: list[Any] = [
+        {"type": "message", "role": "user", "content": said},
+        {"type": "reasoning", "id": "rs_1", "summary": [], "encrypted_content": "gAAA"},
+        call,
+        {"type": "function_call_output", "call_id": "t1", "output": "b"},
+        {"type": "custom_tool_call", "call_id": "t2", "name": "apply_patch", "input": "*** Begin Patch"},
+        {"type": "custom_tool_call_output", "call_id": "t2", "output": "b"},
+    ]
+    tools = [{"type": "function", "name": "read", "parameters": schema}, {"type": "custom", "name": "apply_patch"}]
+    head = {"instructions": "s", "store": False, "reasoning": {"effort": "low"}, "tools": tools}
+    return [
+        {"model": "gpt-5", "input": items, "stream": True, **head},
+        {"model": "glm-4.6", "input": "hi", "max_output_tokens": 9, "text": {"format": {"type": "json_object"}}},
+    ]
 
 
 def mutated(body: bytes, rng: random.Random) -> bytes:
@@ -261,6 +283,8 @@ async def main(count: int, seed: int) -> int:
     print(f"{count} requests in {perf_counter() - begun:.0f} s, seed {seed}, {len(fuzzer._seeds)} seeds")
     print("answers: " + ", ".join(f"{status}: {n}" for status, n in sorted(fuzzer.statuses.items())))
     print(f"longest blocks of the loop (CPU ms): {blocks[:5]}")
+    for place in proxy.report.get("places", []):
+        print(f"blocked for {place}")
     memory = [round(size / 2**20) for size in proxy.report.get("memory", [])]
     print(f"memory (MB): {memory[:1]} at the start, {memory[-1:]} at the end, {max(memory, default=0)} at most")
     for violation in violations:

@@ -5,11 +5,14 @@ not come round (in CPU time of its thread, so that other programs do not count),
 """
 
 import asyncio
+import gc
 import json
 import os
 import signal
 import sys
+import threading
 import time
+import traceback
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +21,14 @@ from loguru import logger
 from trimtab import config as configuration
 from trimtab.app import make_app
 from trimtab.runtime import Runtime
-from trimtab.server import listen, log_to_stderr, run, run_here, store_of
+from trimtab.server import listen, log_to_stderr, run, run_here, spare_garbage_collection, store_of
 
 TICK = 0.002
 """Seconds between two looks at the loop."""
+LATE = 0.03
+"""Seconds without a tick after which another thread looks at what the loop does."""
+BLOCK = 0.04
+"""CPU seconds from one tick to the next that are reported together with what was seen."""
 _PAGE = os.sysconf("SC_PAGE_SIZE")
 
 
@@ -32,6 +39,11 @@ class Look:
         self.blocks: list[float] = []
         self.errors: list[str] = []
         self.memory: list[int] = []
+        self.places: list[str] = []
+        """Where the loop was in its long blocks."""
+        self._ticked = time.monotonic()
+        self._seen = ""
+        self._collecting = 0.0
 
     async def loop(self) -> None:
         """Take the CPU time from one tick to the next, which a blocked loop makes long."""
@@ -41,13 +53,32 @@ class Look:
             now = time.thread_time()
             if now - before > 0.01:
                 self.blocks = sorted((*self.blocks, now - before), reverse=True)[:20]
-            before = now
+            if now - before > BLOCK:
+                self.places.append(f"{1000 * (now - before):.0f} ms: {self._seen}")
+            before, self._ticked, self._seen = now, time.monotonic(), ""
+
+    def sample(self, thread: int) -> None:
+        """Look, from another thread, at what the loop's does while no tick comes."""
+        while True:
+            time.sleep(LATE / 3)
+            if time.monotonic() - self._ticked > LATE and len(self._seen) < 4000:
+                stack = traceback.extract_stack(sys._current_frames()[thread])[-12:]
+                self._seen += (
+                    " < ".join(f"{Path(f.filename).name}:{f.lineno} {f.name}" for f in reversed(stack)) + " | "
+                )
 
     async def resident(self) -> None:
         """Take the memory once a second, in bytes."""
         while True:
             self.memory.append(int(Path("/proc/self/statm").read_text().split()[1]) * _PAGE)  # noqa: ASYNC240
             await asyncio.sleep(1)
+
+    def collected(self, phase: str, info: dict[str, int]) -> None:
+        """Note a round of the garbage collector that took long."""
+        if phase == "start":
+            self._collecting = time.thread_time()
+        elif (took := time.thread_time() - self._collecting) > 0.01:
+            self._seen += f"garbage collection {info} {1000 * took:.0f} ms | "
 
     def unhandled(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
         """Take what no code of ours handled."""
@@ -79,12 +110,19 @@ async def main(path: Path, report: Path) -> None:
     listener = listen("127.0.0.1", 0)
     sys.stdout.write(f"{listener.getsockname()[1]}\n")
     sys.stdout.flush()
+    spare_garbage_collection()
+    gc.callbacks.append(look.collected)
+    threading.Thread(target=look.sample, args=(threading.get_ident(),), daemon=True).start()
     jobs = [asyncio.create_task(look.loop()), asyncio.create_task(look.resident())]
     await run(make_app(runtime), listener, 2.0, stop, config.serve, runtime.cut)
     for job in jobs:
         job.cancel()
     await store.close()
-    found = {"blocks_ms": [round(1000 * block, 1) for block in look.blocks], "errors": look.errors[:50]}
+    found = {
+        "blocks_ms": [round(1000 * block, 1) for block in look.blocks],
+        "places": look.places[:20],
+        "errors": look.errors[:50],
+    }
     text = json.dumps({**found, "memory": look.memory, "counters": runtime.counters.snapshot()})
     report.write_text(text)  # noqa: ASYNC240  # at its end
 

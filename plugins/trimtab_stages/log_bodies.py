@@ -12,7 +12,7 @@ import os
 import re
 import shutil
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from typing import TextIO
 
 import msgspec
@@ -20,6 +20,11 @@ from loguru import logger
 
 from trimtab.api import Clock, ConfigError, Conversation, Event, StageOptions
 from trimtab_stages.log_reply import reply_of
+
+try:
+    import fcntl
+except ImportError:  # Windows: one process alone
+    fcntl = None  # type: ignore[assignment]
 
 LEVEL = 1
 DAY = 86400.0
@@ -132,18 +137,37 @@ class Bodies:
 
     def write(self, body: Body) -> None:
         """Write one body as one line."""
-        self._logger.log(LEVEL, json_line(body))
+        line = json_line(body)
+        with self._alone():
+            self._logger.log(LEVEL, line)
         self._tell()
 
     def cleanup(self) -> None:
         """Pack what lies about unpacked, remove what is old or too many."""
-        if self.options.compress:
-            for path in self._rotated():
-                if not path.endswith(".gz"):
-                    with suppress(OSError):
-                        self._pack(path)
-        self._retain([])
+        with self._alone():
+            if self.options.compress:
+                for path in self._rotated():
+                    if not path.endswith(".gz"):
+                        with suppress(OSError):
+                            self._pack(path)
+            self._retain([])
         self._tell()
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Keep the others that write this file out (workers, the stages of before a reload).
+
+        One that rotates and packs a full file would lose the line that another is just writing to it.
+        """
+        if fcntl is None or not self.options.rotate:
+            yield
+            return
+        descriptor = os.open(f"{self.path}.lock", os.O_RDWR | os.O_CREAT, 0o600)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(descriptor)
 
     def _tell(self) -> None:
         # Said after the sink let go of its lock; loguru refuses to be called from within a sink.

@@ -60,6 +60,8 @@ def _serve_arguments(parser: argparse.ArgumentParser) -> None:
         default="hypercorn",
         help="uvicorn (an extra) costs less and speaks HTTP/1.1 only",
     )
+    told = "processes on the one port; each has its part of the limits (%(default)s)"
+    parser.add_argument("--workers", type=_workers, default=1, metavar="N", help=told)
 
 
 def _check_arguments(parser: argparse.ArgumentParser) -> None:
@@ -123,6 +125,14 @@ def _port(text: str) -> int:
     return int(text)
 
 
+def _workers(text: str) -> int:
+    from trimtab.workers import MOST  # noqa: PLC0415
+
+    if not text.isdecimal() or not 1 <= int(text) <= MOST:
+        raise argparse.ArgumentTypeError(f"'{text}' is no number of workers: 1 to {MOST}")
+    return int(text)
+
+
 def _check(arguments: argparse.Namespace) -> int:
     from trimtab.offline.trial import check  # noqa: PLC0415
 
@@ -142,8 +152,8 @@ def _serve(arguments: argparse.Namespace) -> int:
     from trimtab.server import serve  # noqa: PLC0415
 
     config = _listening(arguments, arguments.config)
-    serve(config, partial(_listening, arguments, config.path), server=arguments.server)
-    return 0
+    load = partial(_listening, arguments, config.path)
+    return serve(config, load, server=arguments.server, workers=arguments.workers)
 
 
 def _listening(arguments: argparse.Namespace, path: Path | None) -> Config:

@@ -52,7 +52,11 @@ def told(status: int, words: str | None = None) -> bytes:
 class Http(H11Protocol):
     """Hypercorn's HTTP/1.1, with errors that say something."""
 
+    asked: bytes = b""
+    """The method of the latest request."""
+
     async def _create_stream(self, request: h11.Request) -> None:
+        self.asked = request.method
         fields = dict(request.headers)
         if b"content-length" in fields and b"transfer-encoding" in fields:
             # Who stands before us may have read the other one (RFC 9112 6.3): nothing more is read from here.
@@ -75,7 +79,8 @@ class Http(H11Protocol):
             (b"connection", b"close"),
         ]
         await self._send_h11_event(h11.Response(status_code=status_code, headers=fields))
-        await self._send_h11_event(h11.Data(data=body))
+        if self.asked != b"HEAD" or self.waits_for_head:
+            await self._send_h11_event(h11.Data(data=body))
         await self._send_h11_event(h11.EndOfMessage())
 
     @property

@@ -14,7 +14,7 @@ from trimtab.errors import Cause, ProxyError, UpstreamError
 from trimtab.exchange import Exchange
 from trimtab.facts import Scale, Sizer, TokenCount
 from trimtab.models import Target
-from trimtab.outgoing import call_for
+from trimtab.outgoing import call_for, client_name, keys
 from trimtab.reading import read_request
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ async def _true(runtime: "Runtime", exchange: Exchange, target: Target, counter:
     fact = exchange.get(TokenCount)
     up = fact is None or (fact.forward and runtime.breakers.of(target.upstream.name).state == "closed")
     if up and target.dialect == "messages" == exchange.dialect:
-        tokens = await _ask(runtime, exchange, target)
+        tokens = await _counted(runtime, exchange, target, alone=fact is None)
         if tokens is not None:
             return tokens
     if fact is None:
@@ -71,17 +71,31 @@ def _why(exchange: Exchange, counter: str) -> str:
     return "the tokens of this request were not counted: " + (undone or f"stage '{counter}' gave no count")
 
 
-async def _ask(runtime: "Runtime", exchange: Exchange, target: Target) -> int | None:
-    """The upstream's count, None when it has none; that is remembered for a while, of this model there.
+async def _counted(runtime: "Runtime", exchange: Exchange, target: Target, *, alone: bool) -> int | None:
+    """The upstream's count, None when it has none.
+
+    It takes a place like any request, but does not wait for one where we have a count ourselves (unless `alone`).
+    """
+    name = (target.upstream.base_url, target.model.name)
+    if runtime.no_count.get(name, 0.0) > runtime.clock.monotonic():
+        return None
+    entry = runtime.lanes.place(target.upstream, keys(exchange, target.upstream), client_name(exchange), b"")
+    if not (alone or entry.free):
+        return None
+    async with entry as place:
+        return await _ask(runtime, exchange, target, place.key)
+
+
+async def _ask(runtime: "Runtime", exchange: Exchange, target: Target, key: str | None) -> int | None:
+    """One question, without a second try. That an upstream does not count is remembered for a while, of this model.
 
     A 404 may speak of the model only: the next model is asked about again.
     """
     name, now = (target.upstream.base_url, target.model.name), runtime.clock.monotonic()
-    if runtime.no_count.get(name, 0.0) > now:
-        return None
+    call = call_for(runtime, exchange, target, "count", keyed=(key,))
     try:
         async with asyncio.timeout(PATIENCE):
-            async with await runtime.forwarder.send(call_for(runtime, exchange, target, "count")) as response:
+            async with await runtime.forwarder.send(call) as response:
                 body = await response.read(1 << 20)
                 if response.status == 200:
                     return msgspec.json.decode(body, type=_Counted).input_tokens

@@ -57,6 +57,10 @@ class Lane:
         """Whether nothing would be lost with it."""
         return not (self._queues or any(self.ring.busy) or self.ring.resting)
 
+    def free(self, session: bytes) -> bool:
+        """Whether a place is free now."""
+        return not self._queues and self.ring.pick(session) is not None
+
     def take(self, session: bytes) -> int | None:
         """The key of a place that is free now, None where there is none or others wait for it."""
         index = None if self._queues else self.ring.pick(session)
@@ -113,9 +117,11 @@ class Lane:
 class Lanes:
     """All lanes, by upstream and keys."""
 
-    def __init__(self, clock: Clock, counters: Counters) -> None:
+    def __init__(self, clock: Clock, counters: Counters, share: Callable[[int], int] = int) -> None:
         self._clock = clock
         self._counters = counters
+        self._share = share
+        """This process's part of a limit that several have together."""
         self._lanes: dict[tuple[str, tuple[str | None, ...], int | None], Lane] = {}
 
     def place(
@@ -143,10 +149,11 @@ class Lanes:
         return Place(lane.ring, index, asyncio.get_running_loop().time() - begun)
 
     def _lane(self, upstream: Upstream, keys: Sequence[str | None]) -> Lane:
-        name = (upstream.name, tuple(keys), upstream.parallel)
+        parallel = upstream.parallel and self._share(upstream.parallel)
+        name = (upstream.name, tuple(keys), parallel)
         lane = self._lanes.get(name)
         if lane is None:
-            lane = self._lanes[name] = Lane(KeyRing(keys, upstream.parallel, self._clock))
+            lane = self._lanes[name] = Lane(KeyRing(keys, parallel, self._clock))
         return lane
 
     def prune(self) -> None:
@@ -180,6 +187,11 @@ class Entry:
     ) -> None:
         self._lanes, self._upstream, self._lane = lanes, upstream, lane
         self._client, self._session, self._quiet = client, session, quiet
+
+    @property
+    def free(self) -> bool:
+        """Whether a place is had without waiting, if it is entered now."""
+        return self._lane.free(self._session)
 
     async def __aenter__(self) -> Place:
         index = self._lane.take(self._session)

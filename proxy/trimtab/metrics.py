@@ -29,25 +29,30 @@ class Sample(NamedTuple):
 
 
 def text(state: Mapping[str, Any], under_way: int) -> str:
-    """The page, from what `/health?verbose=1` shows and the number of requests under way."""
+    """The page, from what `/health?verbose=1` shows and the number of requests under way.
+
+    Of several workers each counts for itself: then every sample says which of them told it.
+    """
     lines: list[str] = []
+    worker = state.get("worker", {})
+    one = (("worker", str(worker["number"])),) if worker.get("of", 1) > 1 else ()
     info = [Sample((("version", str(state["version"])),), 1)]
-    lines += _family("trimtab_info", "gauge", info)
-    lines += _family("trimtab_requests_under_way", "gauge", [Sample((), under_way)])
+    lines += _family("trimtab_info", "gauge", info, one)
+    lines += _family("trimtab_requests_under_way", "gauge", [Sample((), under_way)], one)
     for name, samples in _counters(state["counters"]).items():
-        lines += _family(f"trimtab_{name}_total", "counter", samples)
+        lines += _family(f"trimtab_{name}_total", "counter", samples, one)
     for name, value in state["memo"].items():
         kind = "gauge" if name in MEMO else "counter"
-        lines += _family(f"trimtab_memo_{name}{'' if kind == 'gauge' else '_total'}", kind, [Sample((), value)])
+        lines += _family(f"trimtab_memo_{name}{'' if kind == 'gauge' else '_total'}", kind, [Sample((), value)], one)
     for name, samples in _upstreams(state["upstreams"]).items():
-        lines += _family(f"trimtab_upstream_{name}", "gauge", samples)
+        lines += _family(f"trimtab_upstream_{name}", "gauge", samples, one)
     return "\n".join(lines) + "\n"
 
 
-def _family(name: str, kind: str, samples: list[Sample]) -> Iterator[str]:
+def _family(name: str, kind: str, samples: list[Sample], more: tuple[tuple[str, str], ...] = ()) -> Iterator[str]:
     yield f"# TYPE {name} {kind}"
     for labels, value in samples:
-        told = ",".join(f'{label}="{_escaped(word)}"' for label, word in labels)
+        told = ",".join(f'{label}="{_escaped(word)}"' for label, word in (*labels, *more))
         yield f"{name}{{{told}}} {value:.17g}" if told else f"{name} {value:.17g}"
 
 

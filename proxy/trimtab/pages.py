@@ -1,5 +1,6 @@
 """The endpoints that ask no model: model lists, health, documentation, and what a wrong path gets."""
 
+import os
 from collections.abc import Sequence
 from difflib import get_close_matches
 from typing import Any
@@ -159,6 +160,7 @@ class Health(Page):
         return {
             "status": "ok",
             "version": __version__,
+            "worker": {"number": runtime.worker.number, "of": runtime.worker.count, "pid": os.getpid()},
             "pipelines": {name: list(labels) for name, labels in runtime.config.pipelines.items()},
             "left_out": runtime.current.guard.state(),
             "upstreams": {
@@ -227,9 +229,6 @@ class Unknown(Page):
         self._known = [path for path in known if "{" not in path]
 
     async def answer(self, incoming: Incoming, parameters: dict[str, Any]) -> tuple[str, bytes]:
-        if incoming.path.rstrip("/").endswith("/responses"):
-            told = "this version does not speak Responses: use /v1/chat/completions or /v1/messages"
-            raise BadRequest(told, cause=Cause.NOT_FOUND)
         near = get_close_matches(incoming.path, self._known, n=1, cutoff=0.4)
         remedy = f", did you mean {near[0]}?" if near else f" (known: {', '.join(self._known)})"
         raise BadRequest(f"no path {incoming.path[:200]}{remedy}", cause=Cause.NOT_FOUND)

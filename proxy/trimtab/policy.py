@@ -147,6 +147,11 @@ class Budget:
         self.left = self._reserve
         """Retries that may be made now."""
 
+    def use(self, share: float, reserve: int) -> None:
+        """Take other numbers; what was used up stays so."""
+        self.left = min(max(0.0, self.left + reserve - self._reserve), reserve)
+        self._share, self._reserve = share, float(reserve)
+
     def came(self) -> None:
         """A request came in."""
         self.left = min(self._reserve, self.left + self._share) if self._reserve else 0.0

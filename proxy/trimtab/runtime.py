@@ -31,6 +31,7 @@ from trimtab.shape import Shapes
 from trimtab.splice import scan
 from trimtab.upstream import Forwarder
 from trimtab.watch import Watch
+from trimtab.workers import Worker
 
 DOTENV = Path(".env")
 """Where keys and addresses stand, beside pipelines.toml."""
@@ -133,23 +134,23 @@ class Runtime:
         store: Store,
         clock: Clock | None = None,
         load: Callable[[], configuration.Config] | None = None,
-        workers: int = 1,
+        worker: Worker = Worker(),  # noqa: B008  # frozen
     ) -> None:
         self.config = config
         self.clock: Clock = clock or SystemClock()
         self.store = store
         self.counters = Counters()
         self.epochs = Epochs(store, self.counters)
-        self.workers = workers
-        self.rates = rates(config.store.url, self.clock, workers)
+        self.worker = worker
+        self.rates = rates(config.store.url, self.clock, worker.count)
         self.economics = Economics(self.clock, self.counters)
         self.messages = MessageTable(config.core.memo_mb * 1024 * 1024 * 3 // 4)
         self.counts: FactTable[Any] = FactTable(config.core.memo_entries)
         self.forwarder = Forwarder()
         self.policy = config.retry.policy()
-        self.budget = Budget(config.retry.budget, config.retry.reserve)
+        self.budget = Budget(config.retry.budget, worker.share(config.retry.reserve))
         self.breakers = Breakers(config.retry.breaker, config.retry.breaker_rest, self.clock, self.counters)
-        self.lanes = Lanes(self.clock, self.counters)
+        self.lanes = Lanes(self.clock, self.counters, worker.share)
         self.chance: Callable[[], float] = random.random
         """A number in [0, 1), for the length of waits."""
         self.started = False
@@ -167,7 +168,7 @@ class Runtime:
         self._turn = asyncio.Semaphore(1)
         self._reloading = asyncio.Lock()
         self._retiring: set[StageSet] = set()
-        self.room = Room(config.serve.max_inflight_mb * MB)
+        self.room = Room(0)
         self._limit(config)
         self.current = StageSet(config, self._services(config))
 
@@ -175,7 +176,7 @@ class Runtime:
         """Take over the limits of a configuration; messages keep what was found of them under the same limits."""
         self.door = Door(config.serve)
         self.shapes = Shapes(config.serve)
-        self.room.limit = config.serve.max_inflight_mb * MB
+        self.room.limit = self.worker.share(config.serve.max_inflight_mb * MB)
 
     def _services(self, config: configuration.Config) -> Services:
         return Services(
@@ -186,7 +187,7 @@ class Runtime:
             store=self.store,
             epochs=self.epochs,
             rates=self.rates,
-            workers=self.workers,
+            workers=self.worker.count,
             economics=self.economics,
             directory=config.store.path,
             loopback=config.serve.loopback,
@@ -271,6 +272,7 @@ class Runtime:
         old, self.current, self.config = self.current, fresh, config
         self._limit(config)
         self.policy = config.retry.policy()
+        self.budget.use(config.retry.budget, self.worker.share(config.retry.reserve))
         self.breakers.use(config.retry.breaker, config.retry.breaker_rest)
         logger.info("reloaded {}", config.path)
         self.counters.add("reloads")

@@ -13,6 +13,7 @@ from hypercorn.asyncio import serve as hypercorn_serve
 from loguru import logger
 
 from trimtab import config as configuration
+from trimtab import workers as several
 from trimtab.app import make_app
 from trimtab.config import ServeOptions
 from trimtab.connections import Settings, abort
@@ -21,6 +22,7 @@ from trimtab.errors import ConfigError
 from trimtab.runtime import Runtime
 from trimtab.store import DiskStore
 from trimtab.store_redis import RedisStore
+from trimtab.workers import Worker
 
 try:
     import uvloop
@@ -51,11 +53,14 @@ def _harmless(record: Any) -> None:
         record["message"] = text
 
 
-def listen(host: str, port: int) -> socket.socket:
-    """A listening socket. Raises ConfigError when the address cannot be had."""
+def listen(host: str, port: int, *, shared: bool = False) -> socket.socket:
+    """A listening socket; `shared` lets others of this user have the same address.
+
+    Raises ConfigError when the address cannot be had.
+    """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
-        listener = socket.create_server((host, port), family=family, backlog=BACKLOG)
+        listener = socket.create_server((host, port), family=family, backlog=BACKLOG, reuse_port=shared)
     except OSError as error:
         raise ConfigError(f"cannot listen on {host}:{port}: {error.strerror or error}; choose another --port") from None
     listener.setblocking(False)  # noqa: FBT003  # the standard library's own signature
@@ -133,10 +138,28 @@ def serve(
     load: Callable[[], configuration.Config] | None = None,
     *,
     server: str = "hypercorn",
-) -> None:
-    """`trimtab serve`: run until SIGINT or SIGTERM; SIGHUP reads pipelines.toml again."""
-    listener = listen(config.serve.host, config.serve.port)
-    run_here(_serve(config, listener, load, server))
+    workers: int = 1,
+) -> int:
+    """`trimtab serve`: run until SIGINT or SIGTERM; SIGHUP reads pipelines.toml again. Returns the exit code."""
+    if workers == 1:
+        run_here(_serve(config, listen(config.serve.host, config.serve.port), load, server))
+        return 0
+    sockets = several.listeners(listen, config.serve.host, config.serve.port, workers)
+    log_to_stderr(debug=config.serve.debug)
+
+    def work(worker: Worker, listener: socket.socket) -> None:
+        run_here(_serve(_newest(config, load), listener, load, server, worker))
+
+    return several.Parent(sockets, work, config.serve.grace).run()
+
+
+def _newest(config: configuration.Config, load: Callable[[], configuration.Config] | None) -> configuration.Config:
+    """The configuration as it stands now, for a worker that takes another's place; the first one where it is broken."""
+    try:
+        return config if load is None else load()
+    except ConfigError as error:
+        logger.error("pipelines.toml is not used, but what it said at the start: {}", "; ".join(error.problems))
+        return config
 
 
 async def _serve(
@@ -144,12 +167,13 @@ async def _serve(
     listener: socket.socket,
     load: Callable[[], configuration.Config] | None,
     server: str,
+    worker: Worker = Worker(),  # noqa: B008  # frozen
 ) -> None:
     log_to_stderr(debug=config.serve.debug)
     # Whatever is written from here on, by libraries too, is for this user alone.
     os.umask(0o077)
     store = store_of(config)
-    runtime = Runtime(config, store=store, load=load)
+    runtime = Runtime(config, store=store, load=load, worker=worker)
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
 
@@ -169,6 +193,8 @@ async def _serve(
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, end)
     loop.add_signal_handler(signal.SIGHUP, lambda: runtime.spawn(runtime.reload()))
+    if worker.lifeline is not None:
+        loop.add_reader(worker.lifeline, _orphaned, loop, worker.lifeline, end)
     spare_garbage_collection()
     # Before the server, which would wrap a stage's complaint into a traceback of its own.
     await runtime.start()
@@ -176,7 +202,9 @@ async def _serve(
         logger.warning(note)
     for hint in config.hints:
         logger.info(hint)
-    logger.info("trimtab listens on http://{}:{} ({})", *listener.getsockname()[:2], config.path)
+    one = f", worker {worker.number} of {worker.count}" if worker.count > 1 else ""
+    logger.info("trimtab listens on http://{}:{} ({}){}", *listener.getsockname()[:2], config.path, one)
+    worker.serves()
     try:
         if server == "uvicorn":
             from trimtab import uvicorn_server  # noqa: PLC0415  # an extra
@@ -186,6 +214,12 @@ async def _serve(
             await run(make_app(runtime), listener, config.serve.grace, stop, config.serve, runtime.cut)
     finally:
         await store.close()
+
+
+def _orphaned(loop: asyncio.AbstractEventLoop, lifeline: int, end: Callable[[], None]) -> None:
+    """The parent is gone: nobody would replace this worker, or pass a signal on to it."""
+    loop.remove_reader(lifeline)
+    end()
 
 
 def spare_garbage_collection() -> None:

@@ -6,9 +6,10 @@ import json
 import os
 import stat
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import pytest
 from loguru import logger
@@ -158,7 +159,7 @@ def test_old_files_go_and_others_stay(tmp_path: Path, said: list[str]) -> None:
         os.utime(tmp_path / name, (60 * DAY, 60 * DAY) if name != new else (80 * DAY, 80 * DAY))
     with Log(tmp_path, clock, days=30, compress=False) as bodies:
         bodies.cleanup()
-    assert set(os.listdir(tmp_path)) == {"bodies.jsonl", new, *others}
+    assert set(os.listdir(tmp_path)) - {"bodies.jsonl.lock"} == {"bodies.jsonl", new, *others}
     assert said == [f"upstream log: removed {old}\n"]
 
 
@@ -214,3 +215,28 @@ def test_a_check_finds_what_would_fail_and_makes_nothing(tmp_path: Path) -> None
     for name, reason in (("file/below", "Not a directory"), (".", "Is a directory")):
         with pytest.raises(ConfigError, match=reason):
             Bodies(UpstreamLog(file=str(tmp_path / name)), StillClock(0)).check()
+
+
+def test_what_one_process_writes_while_another_packs_the_file_is_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = Log(tmp_path, max_mb=60 / MB)
+    with other as rotates:
+        rotates.write(body(b'"first"'))
+        slow = Log(tmp_path)
+        blocked = threading.Thread(target=rotates.write, args=(body(b'"second"'),))
+
+        def looks(message: str, file: TextIO) -> bool:
+            # Between its look at the file and its line the other one finds it full, and packs it if it may.
+            blocked.start()
+            blocked.join(0.2)
+            return False
+
+        monkeypatch.setattr(slow.bodies, "_full", looks)
+        with slow as writes:
+            writes.write(body(b'"between"'))
+        blocked.join()
+    texts = [gzip.decompress(path.read_bytes()) for path in tmp_path.glob("*.gz")]
+    texts.append((tmp_path / "bodies.jsonl").read_bytes())
+    found = [json.loads(line)["body"] for text in texts for line in text.splitlines()]
+    assert sorted(found) == ["between", "first", "second"]

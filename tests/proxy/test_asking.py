@@ -5,14 +5,17 @@ import json
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
-from asgi import NOWHERE, Running, running
+from asgi import NOWHERE, Running, make_config, make_runtime, running
 from trimtab.api import Exchange, Reply, Stage, StageOptions, hookimpl
+from trimtab.app import make_app
 from trimtab.conversation import Image, Text
 from trimtab.dialects.base import Prompt
 from trimtab.errors import Cause, UpstreamError, UpstreamTimeout
 from trimtab.events import Finished, StopReason, TextDelta, Usage
 from trimtab.exchange import Answer
+from trimtab.models import ModelTable
 from trimtab.policy import Unready
 from wire.scripted import REPLIES, Link, Sent, playing
 
@@ -136,6 +139,67 @@ async def test_questions_count_for_the_breaker_and_heed_it() -> None:
         error = await heard(proxy)
         assert isinstance(error, Unready)
         assert len(upstream.sent) == 1
+
+
+def then(*answers: tuple[str, bytes] | None) -> Any:
+    """One answer for each request, None to break the connection; the last one for all that follow."""
+    left = list(answers)
+
+    async def script(sent: Sent, link: Link) -> None:
+        answer = left.pop(0) if len(left) > 1 else left[0]
+        if answer is None:
+            link.abort()
+        else:
+            await link.json(answer[1], answer[0])
+
+    return script
+
+
+GOOD = ("200 OK", REPLIES["/messages"])
+
+
+@pytest.mark.parametrize("fault", [None, ("502 Bad Gateway", b"<html>"), ("503 Unavailable", b"{}")], ids=str)
+async def test_a_fault_of_the_connection_is_asked_again_once_out_of_the_budget(fault: Any) -> None:
+    async with playing(then(fault, GOOD)) as upstream, running(upstream.url, Asking) as proxy:
+        assert (await heard(proxy)).text == "ok"
+        assert len(upstream.sent) == 2
+        counters = proxy.runtime.counters.snapshot()
+        assert (counters["asked"], counters["retries.connect"]) == (1, 1)
+        assert proxy.runtime.budget.left == 9
+        upstream.script = then(fault)
+        assert isinstance(await heard(proxy), UpstreamError)
+        assert len(upstream.sent) == 4
+        proxy.runtime.budget.left = 0
+        assert isinstance(await heard(proxy), UpstreamError)
+        assert len(upstream.sent) == 5
+        assert proxy.runtime.clock.monotonic() == 0
+
+
+@pytest.mark.parametrize("status", ["429 Slow", "500 Oh", "529 Busy", "503 Later\r\nretry-after: 5"])
+async def test_other_failures_are_not_asked_again(status: str) -> None:
+    async with playing(then((status, b"{}"))) as upstream, running(upstream.url, Asking) as proxy:
+        assert isinstance(await heard(proxy), UpstreamError)
+        assert len(upstream.sent) == 1
+
+
+async def test_a_key_that_a_question_wore_out_rests_and_the_spare_one_is_asked() -> None:
+    async with playing(then(("429 Slow", b"{}"), GOOD)) as upstream:
+        config = make_config(upstream.url, Asking)
+        rows = {
+            name: replace(row, key="sk-first", keys=("sk-second",)) for name, row in config.models.upstreams.items()
+        }
+        config = replace(config, models=ModelTable(rows, config.models.models))
+        runtime = make_runtime(config)
+        await runtime.start()
+        proxy = Running(make_app(runtime), runtime)
+        try:
+            assert (await proxy.post("/v1/chat/completions", CHAT)).status == 200
+            stage: Any = runtime.current.stages["asking"]
+            assert stage.heard.text == "ok"
+        finally:
+            await runtime.stop()
+        assert runtime.lanes.state("text")["resting_keys"] == 1
+    assert len({sent.headers["x-api-key"] for sent in upstream.sent}) == 2
 
 
 async def test_an_optional_stage_that_gets_no_answer_costs_its_work_only() -> None:

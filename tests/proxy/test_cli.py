@@ -30,7 +30,12 @@ def called(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, ...]]:
     """Calls of the server, the echo and the demo, which do not run here."""
     calls: list[tuple[Any, ...]] = []
     server: Any = ModuleType("trimtab.server")
-    server.serve = lambda *arguments, server: calls.append(("serve", *arguments, server))
+
+    def serve(*arguments: Any, **options: Any) -> int:
+        calls.append(("serve", *arguments, options))
+        return 0
+
+    server.serve = serve
     server.echo = lambda *arguments, **options: calls.append(("echo", *arguments, options))
     demo: Any = ModuleType("trimtab.demo")
     demo.run = lambda *arguments: calls.append(("demo", *arguments))
@@ -91,12 +96,12 @@ def test_serve_obeys_the_command_line_now_and_at_every_reload(here: Path, called
 def test_serve_without_arguments_leaves_the_configuration_alone(called: list[tuple[Any, ...]]) -> None:
     assert main(["serve", "--config", "pipelines.toml"]) == 0
     assert called[0][1].serve.port == 5000
-    assert called[0][-1] == "hypercorn"
+    assert called[0][-1] == {"server": "hypercorn", "workers": 1}
 
 
 def test_serve_takes_the_other_server(called: list[tuple[Any, ...]]) -> None:
-    assert main(["serve", "--server", "uvicorn"]) == 0
-    assert called[0][-1] == "uvicorn"
+    assert main(["serve", "--server", "uvicorn", "--workers", "3"]) == 0
+    assert called[0][-1] == {"server": "uvicorn", "workers": 3}
     assert called[0][1].path == Path("pipelines.toml")
 
 
@@ -115,7 +120,7 @@ def test_what_stops_the_server_becomes_an_exit_code(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    def serve(*arguments: Any, server: str) -> None:
+    def serve(*arguments: Any, **options: Any) -> int:
         raise error
 
     monkeypatch.setattr(sys.modules["trimtab.server"], "serve", serve)
@@ -123,7 +128,17 @@ def test_what_stops_the_server_becomes_an_exit_code(
     assert capsys.readouterr().err == ("a\nb\n" if code == 2 else "")
 
 
-@pytest.mark.parametrize("arguments", [[], ["srve"], ["serve", "--port", "x"], ["serve", "--port", "70000"]])
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        [],
+        ["srve"],
+        ["serve", "--port", "x"],
+        ["serve", "--port", "70000"],
+        ["serve", "--workers", "0"],
+        ["serve", "--workers", "two"],
+    ],
+)
 def test_wrong_usage_exits_with_2(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as stopped:
         main(arguments)

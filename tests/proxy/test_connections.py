@@ -124,3 +124,11 @@ async def test_an_upgrade_to_a_websocket_is_ignored() -> None:
     async with served() as url:
         found = await answer(url, GET + fields + b"sec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n")
     assert found.startswith(b"HTTP/1.1 204 ")
+
+
+async def test_a_refused_head_request_gets_no_body() -> None:
+    head = b"HEAD / HTTP/1.1\r\nhost: a\r\ncontent-length: 4\r\ntransfer-encoding: chunked\r\n\r\n"
+    async with served() as url:
+        found = await answer(url, head)
+    assert found.startswith(b"HTTP/1.1 400 ")
+    assert found.endswith(b"\r\n\r\n")

@@ -13,7 +13,8 @@ from trimtab.counting import ABSENT_FOR, PATIENCE, REAL, REMEMBERED, count
 from trimtab.errors import Cause, ProxyError, UpstreamError
 from trimtab.exchange import Exchange
 from trimtab.facts import Fact, Scale, TokenCount
-from trimtab.models import Target
+from trimtab.models import ModelTable, Target
+from trimtab.outgoing import keys
 from trimtab.runtime import Runtime
 from trimtab.store import MemoryStore
 from trimtab.testing import StageBench, StillClock, table
@@ -143,6 +144,22 @@ async def test_it_is_not_asked_while_the_breaker_of_the_upstream_is_open() -> No
     case.clock.advance(10)
     case.runtime.breakers.of("text").ends(None, probe=True)
     assert await case.count(OURS) == 321
+
+
+async def test_it_takes_a_place_and_waits_for_none_where_we_count_ourselves() -> None:
+    case = Case(Answer(), Answer())
+    rows = {name: replace(row, max_parallel=1) for name, row in case.runtime.config.models.upstreams.items()}
+    case.runtime.config = replace(case.runtime.config, models=ModelTable(rows, case.runtime.config.models.models))
+    assert await case.count(OURS) == 321
+    upstream = rows["text"]
+    async with case.runtime.lanes.place(upstream, keys(case.asked, upstream), "somebody", b""):
+        assert await case.count(OURS) == 123
+        assert len(case.script.calls) == 1
+        alone = asyncio.create_task(case.count())
+        await asyncio.sleep(0)
+        assert case.runtime.lanes.state("text") == {"under_way": 1, "waiting": 1, "resting_keys": 0}
+    assert await alone == 321
+    assert case.runtime.lanes.state("text")["under_way"] == 0
 
 
 async def test_without_a_count_of_ours_the_upstream_is_the_only_one() -> None:

@@ -41,6 +41,14 @@ def test_names_labels_and_values() -> None:
         assert line in lines
 
 
+def test_of_several_workers_each_sample_says_which_one_told_it() -> None:
+    one = {"worker": {"number": 2, "of": 3, "pid": 7}}
+    samples = [line for line in text({**STATE, **one}, 9).splitlines() if not line.startswith("#")]
+    assert [line for line in samples if not LINE.fullmatch(line) or 'worker="2"' not in line] == []
+    assert 'trimtab_requests_total{dialect="chat",operation="generate",worker="2"} 3' in samples
+    assert "worker" not in text({**STATE, "worker": {"number": 1, "of": 1, "pid": 7}}, 9)
+
+
 def test_each_family_is_told_once_with_its_samples_behind_it() -> None:
     lines = text(STATE, 0).splitlines()
     heads = [line.split()[2] for line in lines if line.startswith("# TYPE")]

@@ -220,3 +220,17 @@ def test_a_long_calm_pays_for_no_storm() -> None:
         budget.came()
     assert budget.left == 10
     assert not Budget(0.1, 0).enough
+
+
+@pytest.mark.parametrize(
+    ("used", "share", "reserve", "left"),
+    [(0, 0.1, 20, 20), (4, 0.1, 20, 16), (10, 0.1, 4, 0), (4, 0.1, 4, 0), (0, 0.5, 4, 4), (0, 0.0, 0, 0)],
+)
+def test_other_numbers_forgive_nothing_that_was_used(used: int, share: float, reserve: int, left: float) -> None:
+    budget = Budget(0.1, 10)
+    for _ in range(used):
+        budget.take()
+    budget.use(share, reserve)
+    assert budget.left == left
+    budget.came()
+    assert budget.left == min(reserve, left + share)

@@ -16,7 +16,7 @@ from trimtab.errors import ConfigError
 from trimtab.runtime import Runtime
 from trimtab.server import listen
 from trimtab.store import MemoryStore
-from wire.harness import PIPELINES, echoing
+from wire.harness import PATIENCE, PIPELINES, connect, echoing
 
 BODY = {"model": "glm-4.6", "max_tokens": 64, "messages": [{"role": "user", "content": "hi"}]}
 
@@ -71,6 +71,47 @@ async def test_requests_under_way_are_cut_behind_the_time_of_grace() -> None:
             assert (await asking).status == 204
         await server
     assert ended.is_set()
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize(
+    "lengths",
+    [
+        "content-length: 4\r\ntransfer-encoding: chunked",
+        "transfer-encoding: chunked\r\ncontent-length: 4",
+        "content-length: 4\r\ncontent-length: 5",
+        "transfer-encoding: chunked, identity",
+        "transfer-encoding : chunked",
+    ],
+)
+async def test_a_head_with_two_lengths_is_refused_and_nothing_after_it_is_read(lengths: str) -> None:
+    asked: list[str] = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] == "lifespan":
+            for word in ("startup", "shutdown"):
+                await receive()
+                await send({"type": f"lifespan.{word}.complete"})
+            return
+        asked.append(scope["path"])
+        while (await receive()).get("more_body"):
+            pass
+        await send({"type": "http.response.start", "status": 204, "headers": []})
+        await send({"type": "http.response.body", "body": b""})
+
+    listener, stop = listen("127.0.0.1", 0), asyncio.Event()
+    url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+    server = asyncio.create_task(uvicorn_server.run(app, listener, 0.01, stop))
+    reader, writer = await connect(url)
+    hidden = "GET /hidden HTTP/1.1\r\nhost: a\r\n\r\n"
+    writer.write(f"POST / HTTP/1.1\r\nhost: a\r\n{lengths}\r\n\r\n0\r\n\r\n{hidden}".encode())
+    async with asyncio.timeout(PATIENCE):
+        found = await reader.read()
+    writer.close()
+    stop.set()
+    await server
+    assert found.startswith(b"HTTP/1.1 400 ")
+    assert "/hidden" not in asked
 
 
 @pytest.mark.anyio

@@ -42,6 +42,22 @@ async def test_a_valid_file_takes_over_and_a_broken_one_does_not(tmp_path: Path)
         assert proxy.runtime.counters.snapshot()["reloads"] == 1
 
 
+async def test_numbers_of_retries_and_places_are_taken_over_and_nothing_used_is_forgiven(tmp_path: Path) -> None:
+    chain = '[pipeline.default]\nstages = ["route"]\n'
+    async with playing() as upstream, proxying(tmp_path, upstream.url, pipelines=chain) as proxy:
+        proxy.runtime.budget.take()
+        rows = "[upstream.zai-chat]\nmax-parallel = 1\n"
+        await change(proxy, chain + "[retry]\nbudget = 0.5\nreserve = 20\n[serve]\nmax-inflight-mb = 7\n" + rows)
+        assert proxy.runtime.budget.left == 19
+        assert proxy.runtime.room.limit == 7 * 2**20
+        await post(proxy.url, "/v1/chat/completions", BODY)
+        assert proxy.runtime.budget.left == 19.5
+        row = proxy.runtime.config.models.upstreams["zai-chat"]
+        assert proxy.runtime.lanes.place(row, ("k",), "a", b"").free
+        await change(proxy, chain + "[retry]\nreserve = 0\n")
+        assert not proxy.runtime.budget.enough
+
+
 async def test_a_changed_env_alone_is_seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     async with playing() as upstream, proxying(tmp_path, upstream.url) as proxy:
