@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
-from suites.run import Server, free_port
+from suites.servers import Server, free_port
 
 AGENTS = (
     *("claude-code", "codex", "pi", "pi:anthropic", "pi:responses", "continue", "continue:anthropic", "aider"),

@@ -1,154 +1,77 @@
 """Runs what other people test gateways with against the proxy before `trimtab echo`.
 
-    python tests/suites/run.py FOLDER
+    python tests/suites/run.py FOLDER [--only comply,sdk,steady]
 
-FOLDER keeps the environment of the suites (40 MB), made at the first run. What each suite is and expects is told in
-tests/README.md.
+FOLDER keeps the environment of the SDKs' tests and `steady`, made at their first run. What each suite is and expects is
+told in tests/README.md. Exits with 1 where a number is not the expected one.
 """
 
 import argparse
-import os
-import re
-import socket
-import subprocess
 import sys
-import time
-from collections.abc import Mapping
+from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
-from typing import IO
 
-OPENAI, ANTHROPIC, COMPLY = "3.54.0", "2.12.0", "0.5.0"
-NEEDS = [
-    *(f"llm-comply=={COMPLY}", f"openai=={OPENAI}", f"anthropic=={ANTHROPIC}", "httpx2", "httpx-aiohttp"),
-    *("pytest", "pytest-asyncio", "pytest-xdist", "respx", "dirty-equals", "inline-snapshot", "rich", "nest-asyncio"),
-    *("http-snapshot", "time-machine", "distro", "docstring-parser", "jiter"),
-]
-PAUSE = 0.1
-"""Seconds between two looks for a server."""
+sys.path.insert(0, str(Path(__file__).parent.parent))
+from suites import environment, steady
+from suites.legs import NAMES, PIPELINES, SDKS, Leg, comply, sdk
+from suites.servers import Server, free_port, say
 
-PIPELINES = """
-[pipeline.default]
-stages = ["auth", "env-dedup", "token-count", "risk-assess", "route", "scale", "log"]
-# Names that llm-comply skips no case for.
-[model."gpt-5-echo"]
-upstreams = { chat = "zai-chat", messages = "zai-messages" }
-[model."gpt-5-echo-translated"]
-upstreams = { messages = "zai-messages" }
-[model."claude-sonnet-4-echo"]
-upstreams = { messages = "zai-messages" }
-[model."claude-sonnet-4-echo-translated"]
-upstreams = { chat = "zai-chat" }
-"""
-ANTHROPIC_TESTS = ("tests/api_resources/test_messages.py", "tests/api_resources/beta/test_messages.py")
-OPENAI_TESTS = ("tests/api_resources/chat/test_completions.py", "-k", "create")
+KINDS = ("comply", "sdk", "steady")
 
 
-def prepare(folder: Path) -> Path:
-    """The environment and the SDKs' source distributions, made where they are missing; returns its `bin`."""
-    bin_ = folder / "venv" / "bin"
-    if not (folder / "ready").exists():
-        subprocess.run([sys.executable, "-m", "venv", folder / "venv"], check=True)
-        pip = [str(bin_ / "pip"), "--disable-pip-version-check"]
-        subprocess.run([*pip, "install", "-q", *NEEDS], check=True)
-        sdists = [f"openai=={OPENAI}", f"anthropic=={ANTHROPIC}"]
-        packed = ["--no-deps", "--no-binary", "openai,anthropic", "-d", str(folder / "sdist")]
-        subprocess.run([*pip, "download", "-q", *packed, *sdists], check=True)
-        for archive in (folder / "sdist").glob("*.tar.gz"):
-            subprocess.run(["tar", "xzf", archive, "-C", folder / "sdist"], check=True)
-        (folder / "ready").touch()
-    return bin_
+def legs(folder: Path, kinds: set[str]) -> Iterator[Leg]:
+    """The legs of the named kinds, one by one."""
+    bin_ = environment.tests(folder) if kinds & {"sdk", "steady"} else folder
+    command = environment.steady(folder) if "steady" in kinds else folder
+    if kinds & {"comply", "sdk"}:
+        yield from _echoed(folder, bin_, kinds)
+    if "steady" in kinds:
+        yield from steady.legs(command, bin_, folder)
 
 
-def free_port() -> int:
-    """A port of 127.0.0.1 that nobody uses."""
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        port: int = found.getsockname()[1]
-        return port
-
-
-class Server:
-    """A server that is waited for and ended."""
-
-    def __init__(
-        self, port: int, *command: object, environ: Mapping[str, str] | None = None, output: IO[str] | None = None
-    ) -> None:
-        self.port = port
-        self._process = subprocess.Popen(
-            [str(part) for part in command],
-            env={**os.environ, **(environ or {})},
-            stdout=output or subprocess.DEVNULL,
-            stderr=output or subprocess.DEVNULL,
-        )
-
-    def __enter__(self) -> "Server":
-        for _ in range(300):
-            with socket.socket() as probe:
-                if probe.connect_ex(("127.0.0.1", self.port)) == 0:
-                    return self
-            time.sleep(PAUSE)
-        raise TimeoutError(f"nothing listens on port {self.port}")
-
-    def __exit__(self, *_: object) -> None:
-        self._process.terminate()
-        self._process.wait()
-
-
-def comply(bin_: Path, url: str) -> list[tuple[str, bool, str]]:
-    """llm-comply, in the client's own dialect and translated."""
-    found = []
-    for form, names in (("openai-chat", "gpt-5-echo"), ("anthropic", "claude-sonnet-4-echo")):
-        for model in (names, f"{names}-translated"):
-            asked = ["run", "--format", form, "-u", f"{url}/v1", "-k", "key", "-m", model]
-            if form == "anthropic":
-                asked += ["-H", "anthropic-version:2023-06-01"]
-            done = subprocess.run([bin_ / "llm-comply", *asked], capture_output=True, text=True, check=False)
-            said = re.search(r"(?:All \d+ tests passed|\d+/\d+ passed)[^─\n]*", done.stdout)
-            found.append((f"llm-comply {form} {model}", done.returncode == 0, said.group(0).strip() if said else "?"))
-            if done.returncode:
-                print(done.stdout)
-    return found
-
-
-def sdk(bin_: Path, folder: Path, name: str, url: str, tests: tuple[str, ...]) -> tuple[str, bool, str]:
-    """An SDK's own tests."""
-    place = next((folder / "sdist").glob(f"{name}-*/"))
-    done = subprocess.run(
-        [bin_.resolve() / "pytest", "-q", "-n", "0", "-p", "no:cacheprovider", "--durations=0", *tests],
-        cwd=place,
-        env={**os.environ, "TEST_API_BASE_URL": url},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    said = re.findall(r"^(?:FAILED|ERROR) .*|.*\d+ (?:passed|failed).*", done.stdout, re.MULTILINE)
-    if done.returncode:
-        print("\n".join(said[:20]))
-    return f"{name}'s own tests", done.returncode == 0, said[-1] if said else done.stdout[-200:]
+def _echoed(folder: Path, bin_: Path, kinds: set[str]) -> Iterator[Leg]:
+    """Those before `trimtab echo`."""
+    (folder / "pipelines.toml").write_text(PIPELINES)
+    own = [sys.executable, "-m", "trimtab"]
+    with ExitStack() as stack:
+        port = free_port()
+        echo = stack.enter_context(Server(port, *own, "echo", "--port", port))
+        bases = {
+            "UPSTREAM_BASE": echo.url,
+            "OPENAI_UPSTREAM_BASE": f"{echo.url}/v1",
+            "CACHE_DIR": str(folder / "cache"),
+        }
+        port = free_port()
+        serve = [*own, "serve", "--port", port, "--config", folder / "pipelines.toml"]
+        output = stack.enter_context((folder / "proxy.log").open("w"))
+        proxy = stack.enter_context(Server(port, *serve, environ=bases, output=output))
+        if "comply" in kinds:
+            for form, names in NAMES.items():
+                yield from (comply(form, name, proxy.url) for name in names)
+        if "sdk" in kinds:
+            yield from (sdk(suite, bin_, folder, proxy.url) for suite in SDKS)
 
 
 def main() -> int:
-    """Run all; 1 where anything failed."""
+    """Run all; 1 where anything was not as expected, 2 where the environment could not be made."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
     parser.add_argument("folder", type=Path)
+    parser.add_argument("--only", default="comply,sdk", help=f"kinds, of {', '.join(KINDS)}; comply,sdk by default")
     given = parser.parse_args()
+    kinds = set(given.only.split(","))
+    if not kinds <= set(KINDS):
+        parser.error(f"--only takes {', '.join(KINDS)}")
     folder = given.folder.resolve()
     folder.mkdir(parents=True, exist_ok=True)
-    bin_ = prepare(folder)
-    (folder / "pipelines.toml").write_text(PIPELINES)
-    echo, port = free_port(), free_port()
-    bases = {"UPSTREAM_BASE": f"http://127.0.0.1:{echo}", "OPENAI_UPSTREAM_BASE": f"http://127.0.0.1:{echo}/v1"}
-    command = [sys.executable, "-m", "trimtab"]
-    serve = [*command, "serve", "--port", port, "--config", folder / "pipelines.toml"]
-    url = f"http://127.0.0.1:{port}"
-    environ = bases | {"CACHE_DIR": str(folder / "cache")}
-    with Server(echo, *command, "echo", "--port", echo), Server(port, *serve, environ=environ):
-        found = comply(bin_, url)
-        found.append(sdk(bin_, folder, "anthropic", url, ANTHROPIC_TESTS))
-        found.append(sdk(bin_, folder, "openai", f"{url}/v1", OPENAI_TESTS))
-    for name, good, said in found:
-        print(f"{'ok  ' if good else 'FAIL'} {name}: {said}")
-    return 0 if all(good for _, good, _ in found) else 1
+    try:
+        found = [leg.tell() for leg in legs(folder, kinds)]
+    except (environment.Unprepared, TimeoutError) as failure:
+        say(str(failure))
+        return 2
+    bad = [leg.name for leg in found if not leg.good]
+    say(f"{len(found)} suites, {len(bad)} not as expected" + "".join(f"\n  {name}" for name in bad))
+    return 1 if bad else 0
 
 
 if __name__ == "__main__":
