@@ -15,6 +15,12 @@ A message names place, reason and remedy, and never holds a key or a prompt.
 from collections.abc import Mapping
 from enum import StrEnum
 
+LOST = "connection lost (premature close)"
+"""Begins the message of a reply that broke off. In an open stream agents know by words whether trying again may help:
+pi by `connection lost`, Continue by `premature close` (seen with tools/agents)."""
+TIMED_OUT = "timed out (aborted)"
+"""The same for silence: pi knows `timed out`, Continue `aborted`."""
+
 
 class Cause(StrEnum):
     """Why a request failed, in words of no dialect; each dialect has its own status and type for it."""

@@ -15,7 +15,7 @@ from trimtab.conversation import Conversation
 from trimtab.dialects import stops
 from trimtab.dialects.base import Decoder, Dialect
 from trimtab.dialects.sse import Framer, parse
-from trimtab.errors import Cause, ProxyError, StageFailed, UpstreamError
+from trimtab.errors import LOST, Cause, ProxyError, StageFailed, UpstreamError
 from trimtab.events import (
     BlockStop,
     Event,
@@ -38,8 +38,6 @@ from trimtab.rescue import Hold, Shown
 from trimtab.stopwords import StopWords
 from trimtab.translate import Spelling, respelled
 
-LOST = "connection lost: the upstream's stream broke off before its end"
-"""Some clients know by such words that trying again may help (pi, seen with tools/agents)."""
 _BLOCKS = (TextDelta, ThinkingDelta, ToolStart, ToolDelta, BlockStop)
 _ALWAYS = (Started, Finished, Failed)
 _NO_CHOICE = re.compile(rb'"choices"[ ]*:[ ]*\[[ ]*\]')
@@ -155,7 +153,7 @@ class Relay:
         if not self.ended:
             tail += self._pass(self._decoder.finish(), b"")
             if not self._decoder.complete:
-                raise UpstreamError(LOST)
+                raise UpstreamError(f"{LOST}: the upstream's stream broke off before its end")
         return tail
 
     def _told(self, frame: bytes) -> bytes:
@@ -342,7 +340,7 @@ def gather(exchange: Exchange, upstream: Dialect, body: bytes) -> list[Event]:
         if isinstance(event, Failed):
             raise UpstreamError(event.message, cause=event.cause)
     if not decoder.complete:
-        raise UpstreamError(LOST)
+        raise UpstreamError(f"{LOST}: the upstream's stream broke off before its end")
     return events
 
 

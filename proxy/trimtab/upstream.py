@@ -12,7 +12,7 @@ import aiohttp
 import msgspec
 from yarl import URL
 
-from trimtab.errors import UpstreamError, UpstreamTimeout
+from trimtab.errors import LOST, UpstreamError, UpstreamTimeout
 
 MAX_BODY = 512 * 1024 * 1024
 """Bytes of a reply that is not streamed, above which an upstream is taken to have lost its way."""
@@ -214,6 +214,4 @@ def _no_answer(call: Call, error: Exception) -> UpstreamError:
 
 
 def _broke_off(call: Call, error: Exception) -> UpstreamError:
-    return UpstreamError(
-        f"connection lost: upstream '{call.name}' broke off its answer ({type(error).__name__})", own=True
-    )
+    return UpstreamError(f"{LOST}: upstream '{call.name}' broke off its answer ({type(error).__name__})", own=True)

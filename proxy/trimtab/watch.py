@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from types import TracebackType
 from typing import Any, Self
 
-from trimtab.errors import UpstreamTimeout
+from trimtab.errors import TIMED_OUT, UpstreamTimeout
 
 Receive = Callable[[], Awaitable[Mapping[str, Any]]]
 
@@ -203,10 +203,8 @@ class Watch:
                 self._end(ClientGone())
                 return
         elif now >= self._last + limit:
-            what = (
-                "timed out: the upstream went silent for" if self._alive else "the upstream sent no first byte within"
-            )
-            self._end(UpstreamTimeout(f"{what} {limit:g} s", began=self._alive))
+            what = "the upstream went silent for" if self._alive else "the upstream sent no first byte within"
+            self._end(UpstreamTimeout(f"{TIMED_OUT}: {what} {limit:g} s", began=self._alive))
             return
         if self._ping is not None and not (self._held or self._quiet) and now >= self._next_ping():
             self._pinged = now

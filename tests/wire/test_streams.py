@@ -1,6 +1,8 @@
 """Streams over real sockets: hang-ups, slow readers, silence, and ends that are not invented."""
 
 import asyncio
+import json
+import re
 from pathlib import Path
 
 import pytest
@@ -89,6 +91,35 @@ async def test_a_broken_stream_ends_in_the_dialects_error_and_in_no_end(tmp_path
         answer = await post(proxy.url, "/v1/chat/completions", CHAT)
         assert answer.body.startswith(CHUNK + b'data: {"error":')
         assert b"[DONE]" not in answer.body
+
+
+AGAIN = {
+    "continue": r"premature close|premature end|connection reset|socket hang up|aborted|overloaded",
+    "pi": r"connection.?lost|timed? out|overloaded|rate.?limit",
+}
+"""By which words in an open stream an agent tries again, in its own source."""
+
+
+@pytest.mark.parametrize("how", ["reset", "end", "silence"])
+@pytest.mark.parametrize(("path", "body"), [("/v1/messages", BODY), ("/v1/chat/completions", CHAT)])
+async def test_a_broken_stream_is_told_in_words_on_which_agents_try_again(
+    tmp_path: Path, how: str, path: str, body: bytes
+) -> None:
+    async def breaks(sent: Sent, link: Link) -> None:
+        await link.raw(SSE)
+        await link.chunk(CHUNK if sent.path.endswith("completions") else START + PIECE)
+        if how == "silence":
+            await link.gone()
+        elif how == "end":
+            await link.chunk(b"")
+        else:
+            link.abort()
+
+    patient = PLAIN + "".join(f"[upstream.zai-{name}]\nsilence-timeout = 0.05\n" for name in ("chat", "messages"))
+    async with playing(breaks) as upstream, proxying(tmp_path, upstream.url, pipelines=patient) as proxy:
+        answer = await post(proxy.url, path, body)
+        told = json.loads(answer.body.rpartition(b"data: ")[2])["error"]["message"].lower()
+        assert {name: bool(re.search(words, told)) for name, words in AGAIN.items()} == dict.fromkeys(AGAIN, True), told
 
 
 async def test_a_stream_that_stops_without_its_last_events_is_no_end(tmp_path: Path) -> None:
