@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from talks import body, call, result, said, user
-from trimtab.api import Exchange, Message, Model, ModelTable
+from trimtab.api import Conversation, Exchange, Message, Model, ModelTable
 from trimtab.testing import StageBench, table
 from trimtab_stages.condense import Condense
 from trimtab_stages.condense_options import CondenseOptions
@@ -66,9 +66,14 @@ async def run(case: StageBench, messages: list[dict[str, Any]], dialect: str = "
     return exchange
 
 
+def conversation_of(made: list[dict[str, Any]], dialect: str = "chat") -> Conversation:
+    """The conversation as stages see it."""
+    return StageBench().exchange(body(made), dialect=dialect).conversation
+
+
 def talk_of(made: list[dict[str, Any]], dialect: str = "chat") -> tuple[Message, ...]:
-    """The messages as stages see them."""
-    return StageBench().exchange(body(made), dialect=dialect).conversation.messages
+    """Its messages."""
+    return conversation_of(made, dialect).messages
 
 
 def parted(before: Exchange, after: Exchange) -> bool:

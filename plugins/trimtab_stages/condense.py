@@ -160,7 +160,7 @@ class Condense(Stage[CondenseOptions]):
     async def _arrivals(self, exchange: Exchange, window: int) -> None:
         """What is decided when a result comes: the largest are cut, and copies refer to the first one."""
         count = exchange.need(TokenCount)
-        found: Changes = {**cuts(exchange.conversation.messages, count, window)}
+        found: Changes = {**cuts(exchange.conversation, count, window)}
         if found and exchange.edit_all(found, "results too large for the window"):
             self._tell(exchange, await recounted(count, found, exchange.target))
             exchange.put(Condensed(form="cut", messages=len(found), truncated=True))

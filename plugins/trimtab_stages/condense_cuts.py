@@ -6,7 +6,7 @@ is the same in every later request, and needs no record.
 
 from collections.abc import Sequence
 
-from trimtab.api import Message, TokenCount
+from trimtab.api import Conversation, Message, TokenCount
 from trimtab_stages.tool_results import Result, calls_of, results_of, told
 
 SHARE = 2
@@ -15,11 +15,12 @@ HEAD = 0.6
 """How much of what is left is the beginning."""
 
 
-def cuts(messages: Sequence[Message], count: TokenCount, window: int) -> dict[int, Message]:
+def cuts(conversation: Conversation, count: TokenCount, window: int) -> dict[int, Message]:
     """The messages that change, by index; `count` is that of the messages."""
     limit = window // SHARE
     found: dict[int, Message] = {}
-    if count.total <= limit:
+    messages = conversation.messages
+    if count.total <= limit or _longest(conversation) * max(count.messages, default=0) <= limit:
         return found
     first = 0
     while first < len(messages):
@@ -30,6 +31,17 @@ def cuts(messages: Sequence[Message], count: TokenCount, window: int) -> dict[in
             found |= _turn(messages, count, range(first, end), limit)
         first = end
     return found
+
+
+def _longest(conversation: Conversation) -> int:
+    """Messages of the longest turn; with the largest message it bounds every turn, at the cost of the new messages."""
+    longest, open_ = conversation.fold("longest turn", start=(0, 0), step=_turned)
+    return max(longest, open_)
+
+
+def _turned(known: tuple[int, int], message: Message) -> tuple[int, int]:
+    longest, open_ = known
+    return (max(longest, open_), 1) if message.role == "assistant" else (longest, open_ + 1)
 
 
 def _turn(messages: Sequence[Message], count: TokenCount, turn: range, limit: int) -> dict[int, Message]:

@@ -76,13 +76,19 @@ class TokenWorker:
         return [next(counted) if size is None else size for size in known]
 
     async def _count(self, jobs: Sequence[_Job]) -> list[Size]:
-        if not jobs or (not self.cold and (self.tokenizer is None or _total(jobs) <= IN_PLACE)):
-            return self._sizes(jobs)
+        if not jobs:
+            return []
         loop = asyncio.get_running_loop()
+        if self.cold and self.tokenizer is not None:
+            await loop.run_in_executor(self._thread, self.tokenizer.load)
+            # The loop counts a little in every request, the thread much and seldom.
+            self.tokenizer.claim()
+            self.cold = False
+        if self.tokenizer is None or _total(jobs) <= IN_PLACE:
+            return self._sizes(jobs)
         sizes: list[Size] = []
         for batch in _batches(jobs):
             sizes += await loop.run_in_executor(self._thread, self._sizes, batch)
-        self.cold = False
         return sizes
 
     def _sizes(self, jobs: Sequence[_Job]) -> list[Size]:

@@ -5,6 +5,7 @@ Clock, prices and statistics may decide whether a record is written, never what 
 """
 
 import hashlib
+from bisect import bisect_left
 from collections import OrderedDict
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
@@ -199,10 +200,7 @@ class Economics:
         price = terms(target)
         if known.target != _name(target) or self._idle(known) > _lifetime(known, price):
             return 0
-        same = len(known.sent)
-        if known.sent != sent[:same]:
-            pairs = enumerate(zip(known.sent, sent, strict=False))
-            same = next((at for at, (old, new) in pairs if old != new), min(same, len(sent)))
+        same = _alike(known.sent, sent)
         if price.kind == "explicit":
             same = known.marked if known.marked <= same else 0
         tokens = _tokens(exchange, same)
@@ -270,10 +268,23 @@ def _key(exchange: Exchange) -> bytes:
     return hashlib.sha256(b"\0".join(opening)).digest()
 
 
+def _alike(before: Sequence[bytes], after: Sequence[bytes]) -> int:
+    """How many items two sequences begin with that are equal.
+
+    Equal beginnings compare at the speed of C, so that halving is faster than a walk.
+    """
+    most = min(len(before), len(after))
+    if before[:most] == after[:most]:
+        return most
+    return bisect_left(range(1, most + 1), 1, key=lambda end: before[:end] != after[:end])
+
+
 def _digests(conversation: Conversation) -> tuple[bytes, ...]:
     at, known = conversation.reached("digests", _NO_DIGESTS)
     if at < len(conversation.messages):
-        known += tuple([message.digest for message in conversation.messages[at:]])
+        known += tuple([message.digest for message in conversation.messages[at:-1]])
+        conversation.remember("digests", known, back=1)
+        known += (conversation.messages[-1].digest,)
         conversation.remember("digests", known)
     return known
 

@@ -21,7 +21,7 @@ import msgspec
 from trimtab.conversation import Message
 from trimtab.exchange import Exchange
 from trimtab.facts import Credentials
-from trimtab.layout import layout
+from trimtab.layout import Layout, layout
 
 if TYPE_CHECKING:
     from trimtab.services import Counters, Store
@@ -193,25 +193,36 @@ def fingerprint(*values: Any) -> bytes:
 
 
 class _Sizes:
-    """Where the messages of a conversation end, in bytes; what each measures is found with it."""
+    """Where the messages of a conversation end, in bytes; what each measures is found with it.
+
+    The client's last turn is measured only where a place behind it is asked about: until the next request nothing
+    depends on it.
+    """
 
     def __init__(self, exchange: Exchange) -> None:
         self._dialect = exchange.dialect
         self._target = exchange.target
+        self._received = exchange.received
         self._messages = exchange.received.messages
-        known = layout(exchange.received)
+        last = _last_turn(self._messages)
+        self._take(layout(self._received, last))
+        self.total = self.before(last)
+
+    def _take(self, known: Layout) -> None:
         self._measures, self._starts, self._safe = known.measures, known.starts, known.safe
         if known.pictured:
             sizes = [found.size(self._target) for found in known.measures]
             self._starts = tuple(accumulate(sizes, initial=0))
-        self.total = self.before(_last_turn(self._messages))
 
     def of(self, exchange: Exchange) -> bool:
         """Whether they are those of a request as it stands: another target counts images otherwise."""
         return self._target is exchange.target and self._messages is exchange.received.messages
 
     def before(self, index: int) -> int:
-        return self._starts[min(index, len(self._messages))]
+        end = min(index, len(self._messages))
+        if end > len(self._measures):
+            self._take(layout(self._received))
+        return self._starts[end]
 
     def boundary(self, owner: Owner, whole: int, step: int) -> Boundary | None:
         messages = self._snapped(whole) if whole > 0 else 0

@@ -29,11 +29,15 @@ class Layout(NamedTuple):
         return Layout(self.measures + new, self.starts + starts, self.safe + safe, pictured)
 
 
-def layout(conversation: Conversation) -> Layout:
-    """The layout of a conversation; a turn pays its new messages."""
+def layout(conversation: Conversation, until: int | None = None) -> Layout:
+    """The layout of a conversation's messages, or of at least the first `until`; a turn pays its new messages."""
     at, known = conversation.reached("layout", Layout())
     messages = conversation.messages
-    if at < len(messages):
+    if until is not None:
+        if at < until:
+            known = known.plus(messages, until)
+            conversation.remember("layout", known, back=len(messages) - until)
+    elif at < len(messages):
         known = known.plus(messages, len(messages) - 1)
         conversation.remember("layout", known, back=1)
         known = known.plus(messages, len(messages))

@@ -27,6 +27,9 @@ SHRINK = 10
 SMALLEST = 1_000
 BYTES_PER_TOKEN = 4
 
+SAMPLE = "Of each kind: it's 12 words, f(x) = {}; déjà\n\n  \tvu 東京 \r\n"
+"""Text that meets every branch of the expressions by which a text is split."""
+
 _loading = threading.Lock()
 
 
@@ -41,6 +44,19 @@ class Tokenizer:
         """Say how many tokens `text` has; special tokens in it are plain text, lone surrogates count as U+FFFD."""
         encode = self._encode or self._load()
         return sum(_count(encode, piece, PIECE) for piece in pieces(text, PIECE))
+
+    def load(self) -> None:
+        """Load the table, which takes a third of a second; any thread may do that."""
+        if self._encode is None:
+            self._load()
+
+    def claim(self) -> None:
+        """Have the calling thread be the one that counts fastest, where none has counted yet.
+
+        The engine of regular expressions keeps what it works with for the first thread that uses it; all others share,
+        which costs a sixth more (0.91 against 0.76 ms for 4,000 characters of source code).
+        """
+        self.count(SAMPLE)
 
     def _load(self) -> Encode:
         with _loading:

@@ -2,17 +2,17 @@
 
 import pytest
 
-from condensing import talk_of
+from condensing import conversation_of
 from talks import call, result, said, user
-from trimtab.api import Message, TokenCount
+from trimtab.api import Conversation, TokenCount
 from trimtab_stages.condense_cuts import cut, cuts
 
 LINES = "".join(f"line {number}\n" for number in range(1_000))
 
 
-def counted(messages: tuple[Message, ...]) -> TokenCount:
+def counted(conversation: Conversation) -> TokenCount:
     """A count of four bytes a token."""
-    sizes = tuple(len(message.raw) // 4 for message in messages)
+    sizes = tuple(len(message.raw) // 4 for message in conversation.messages)
     return TokenCount(total=sum(sizes), messages=sizes)
 
 
@@ -28,7 +28,9 @@ def test_head_and_tail_stay_sixty_to_forty() -> None:
 
 @pytest.mark.parametrize("dialect", ["chat", "messages"])
 def test_the_largest_results_of_a_turn_are_cut_to_half_of_the_window(dialect: str) -> None:
-    made = talk_of([user("go"), call(dialect, "c", "read", path="a"), result(dialect, "c", LINES), said("so")], dialect)
+    made = conversation_of(
+        [user("go"), call(dialect, "c", "read", path="a"), result(dialect, "c", LINES), said("so")], dialect
+    )
     assert cuts(made, counted(made), 10_000) == {}
     [(index, after)] = cuts(made, counted(made), 2_000).items()
     assert index == 2
@@ -39,17 +41,20 @@ def test_the_largest_results_of_a_turn_are_cut_to_half_of_the_window(dialect: st
 def test_small_results_beside_a_large_one_stay() -> None:
     uses = call("chat", "a", "read", path="a")
     uses["tool_calls"] += call("chat", "b", "read", path="b")["tool_calls"]
-    made = talk_of([user("go"), uses, result("chat", "a", "short"), result("chat", "b", LINES)])
+    made = conversation_of([user("go"), uses, result("chat", "a", "short"), result("chat", "b", LINES)])
     assert [*cuts(made, counted(made), 2_000)] == [3]
 
 
 def test_a_turn_without_results_is_left_alone() -> None:
-    made = talk_of([user(LINES), said(LINES)])
+    made = conversation_of([user(LINES), said(LINES)])
     assert cuts(made, counted(made), 100) == {}
 
 
 def test_it_depends_on_its_turn_only() -> None:
     step = [call("chat", "c", "read", path="a"), result("chat", "c", LINES)]
-    short, long = talk_of([user("go"), *step]), talk_of([user("go"), *step, said("so"), user("on"), *step])
+    short, long = (
+        conversation_of([user("go"), *step]),
+        conversation_of([user("go"), *step, said("so"), user("on"), *step]),
+    )
     one, two = cuts(short, counted(short), 2_000), cuts(long, counted(long), 2_000)
     assert one[2].raw == two[2].raw == two[6].raw

@@ -60,3 +60,19 @@ def test_a_turn_measures_its_new_messages_and_finds_the_same(monkeypatch: pytest
         told.append(len(measured))
         assert found == layout(session(TURNS[:count]))
     assert told == [2, 1, 1, 1, 1]
+
+
+def test_what_stands_behind_a_place_is_not_measured_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    measured: list[Message] = []
+
+    def counting(message: Message) -> Measure:
+        measured.append(message)
+        return measure(message)
+
+    monkeypatch.setattr(module, "measure", counting)
+    conversation = session(TURNS)
+    first = layout(conversation, 4)
+    assert (len(first.measures), len(measured)) == (4, 4)
+    assert layout(conversation, 2) == first
+    assert layout(conversation) == layout(session(TURNS))
+    assert layout(conversation).starts[:5] == first.starts

@@ -173,3 +173,11 @@ def test_the_licence_names_the_tables_as_they_lie_there() -> None:
         assert f"{name} " in licence
         assert file in licence
         assert hashlib.sha256((tokens.ENCODINGS / file).read_bytes()).hexdigest() in licence
+
+
+def test_it_loads_in_any_thread_and_counts_in_the_one_that_claims_it() -> None:
+    tokens = Tokenizer("cl100k_base")
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(tokens.load).result()
+    tokens.claim()
+    assert tokens.count("hello world") == 2
