@@ -32,13 +32,8 @@ def aged(plan: Sequence[Going], frontier: int) -> list[Going]:
 
 
 def folded(plan: Sequence[Going], frontier: int) -> list[Going]:
-    """The plan with all events before the message `frontier` in the last block there, each text once."""
-    # Blocks without headers are read line by line; a header put into one would change what its lines are.
-    held = [
-        number
-        for number, going in enumerate(plan)
-        if going.found.at < frontier and _events(going) and _has_headers(going)
-    ]
+    """The plan with the events before the message `frontier` in the last block there, each text once."""
+    held = [number for number, going in enumerate(plan) if going.found.at < frontier and _folds(going)]
     if len(held) < 2:
         return list(plan)
     last, texts = held[-1], dict[str, None]()
@@ -52,8 +47,17 @@ def folded(plan: Sequence[Going], frontier: int) -> list[Going]:
     return new
 
 
-def _has_headers(going: Going) -> bool:
-    return any(section.text.startswith("# ") for section in going.found.place.sections)
+def _folds(going: Going) -> bool:
+    """Whether a block gives its events away.
+
+    Not one without headers: it is read line by line, and a header put into it would change what its lines are. Nor one
+    in which a state is kept, because its header may be a line of a terminal's output: moved behind a newer value of
+    that state, it would pass for the newest.
+    """
+    sections = distinct(going.found.place.sections)
+    if any(section.key and section.rule == "kept" for section in sections):
+        return False
+    return bool(_events(going)) and any(section.text.startswith("# ") for section in sections)
 
 
 def _events(going: Going) -> frozenset[int]:

@@ -54,6 +54,9 @@ class How(NamedTuple):
     spared: bool = False
     """Whether the turn that says more than any before it keeps its states."""
     similarity: float = ALIKE
+    priced: bool = True
+    """Whether a superseded state stays where its going does not pay. Not where events leave the block later: what stood
+    behind a state would be less then, and a second pass would find that its going pays."""
 
 
 KEEP_LATEST = How()
@@ -154,7 +157,10 @@ def _superseded(state: State, sections: Sequence[Section], how: How) -> frozense
         return frozenset(place for place, _ in state.sent)
     if how.older == "alike":
         return _paying(state.sent, _repeated(state.piles, sections, how.similarity))
-    return _paying(state.sent, _differing(state.piles, sections)) if how.older == "differing" else frozenset()
+    if how.older == "none":
+        return frozenset()
+    differing = _differing(state.piles, sections)
+    return _paying(state.sent, differing) if how.priced else frozenset(differing)
 
 
 def _said(sections: Sequence[Section]) -> tuple[int, ...]:

@@ -29,7 +29,7 @@ STRATEGIES: Mapping[str, Strategy] = {
     "keep_latest": Strategy(How(), "0.583-0.937"),
     "delta": Strategy(How(older="none"), "0.606-0.974", append_only=True),
     "selective_removal": Strategy(How(unchanged=False, older="alike"), "0.696-0.961"),
-    "merge": Strategy(How(), "0.617-1.321", folds=True),
+    "merge": Strategy(How(priced=False), "0.623-1.321", folds=True),
     "keep_most_relevant": Strategy(How(spared=True), "0.584-0.938"),
 }
 WHOLE = Strategy(How(unchanged=False, older="all"), "0.640-0.929", keeps_events=False)

@@ -1,4 +1,4 @@
-"""Sessions of agents that send environment blocks, as hypothesis makes them, in both dialects."""
+"""Sessions of agents that send environment blocks, as hypothesis makes them, in every dialect."""
 
 import json
 from collections.abc import Iterator, Sequence
@@ -94,35 +94,49 @@ class Session(NamedTuple):
     def requests(self) -> Iterator[bytes]:
         """The body of each turn, as the client encodes it."""
         for index, message in enumerate(self.messages):
-            last = index + 1 == len(self.messages) or self.messages[index + 1]["role"] == "assistant"
-            if message["role"] != "assistant" and last:
+            last = index + 1 == len(self.messages) or answers(self.messages[index + 1])
+            if not answers(message) and last:
                 messages = self.messages[: index + 1]
-                body = {"model": "small", "max_tokens": 9, "messages": _marked(messages) if self.marked else messages}
-                yield json.dumps(body, ensure_ascii=self.ascii).encode()
+                sent = _marked(messages) if self.marked else messages
+                more = {"input": sent} if self.dialect == "responses" else {"max_tokens": 9, "messages": sent}
+                yield json.dumps({"model": "small", **more}, ensure_ascii=self.ascii).encode()
+
+
+def answers(message: dict[str, Any]) -> bool:
+    """Whether the assistant says a message; an item of Responses may have no role."""
+    return message.get("role") == "assistant" or message.get("type") in ("function_call", "reasoning")
+
+
+_DIALECTS = ("messages", "chat", "responses")
 
 
 @st.composite
 def sessions(draw: st.DrawFn, dialect: str = "") -> Session:
     """A session of one to six turns."""
-    dialect = dialect or draw(st.sampled_from(["messages", "chat"]))
+    dialect = dialect or draw(st.sampled_from(_DIALECTS))
     turns = draw(st.lists(_TURNS, min_size=1, max_size=6))
     messages: list[dict[str, Any]] = []
     for number, turn in enumerate(turns):
         results = turn.results if number else ()
-        make = _of_messages if dialect == "messages" else _of_chat
-        messages += make(turn, results, number)
+        messages += _MAKERS[dialect](turn, results, number)
         calls = len(turns[number + 1].results) if number + 1 < len(turns) else 0
-        messages.append(_reply(dialect, turn.reply, calls, number + 1))
-    return Session(dialect, messages, draw(st.booleans()), draw(st.booleans()))
+        messages += _reply(dialect, turn.reply, calls, number + 1)
+    # Responses knows no cache marks.
+    return Session(dialect, messages, dialect != "responses" and draw(st.booleans()), draw(st.booleans()))
 
 
-def _reply(dialect: str, text: str, calls: int, number: int) -> dict[str, Any]:
+def _reply(dialect: str, text: str, calls: int, number: int) -> list[dict[str, Any]]:
+    if dialect == "responses":
+        thought = {"type": "reasoning", "id": f"rs_{number}", "summary": [], "encrypted_content": "Z0FB"}
+        said = {"type": "message", "role": "assistant", "content": [{"type": "output_text", "text": text}]}
+        named = {"type": "function_call", "name": "read", "arguments": "{}"}
+        return [*[thought] * (number % 2), said, *({**named, "call_id": f"c{number}_{n}"} for n in range(calls))]
     if dialect == "messages":
         uses = [{"type": "tool_use", "id": f"c{number}_{n}", "name": "read", "input": {}} for n in range(calls)]
-        return {"role": "assistant", "content": [{"type": "text", "text": text}, *uses]}
+        return [{"role": "assistant", "content": [{"type": "text", "text": text}, *uses]}]
     function = {"name": "read", "arguments": "{}"}
     called = [{"id": f"c{number}_{n}", "type": "function", "function": function} for n in range(calls)]
-    return {"role": "assistant", "content": text, **({"tool_calls": called} if called else {})}
+    return [{"role": "assistant", "content": text, **({"tool_calls": called} if called else {})}]
 
 
 def _texts(turn: Said) -> list[str]:
@@ -165,6 +179,24 @@ def _of_chat(turn: Said, results: Sequence[str], number: int) -> list[dict[str, 
     if turn.where == "twice" or not messages:
         messages.append({"role": "user", "content": turn.other if turn.where == "twice" else "go on"})
     return messages
+
+
+def _of_responses(turn: Said, results: Sequence[str], number: int) -> list[dict[str, Any]]:
+    items: list[dict[str, Any]] = [
+        {"type": "function_call_output", "call_id": f"c{number}_{n}", "output": text}
+        for n, text in enumerate(_results(turn, results))
+    ]
+    texts = _texts(turn)
+    if texts:
+        parts = [{"type": "input_text", "text": text} for text in texts]
+        items.append({"type": "message", "role": "user", "content": parts})
+    if turn.where == "twice" or not items:
+        # The short form, which clients use too: no type, and a string.
+        items.append({"role": "user", "content": turn.other if turn.where == "twice" else "go on"})
+    return items
+
+
+_MAKERS = {"messages": _of_messages, "chat": _of_chat, "responses": _of_responses}
 
 
 def _marked(messages: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -31,6 +31,9 @@ CHOICES: dict[str, dict[str, Any]] = {
     "keep_most_relevant": {"strategy": "keep_most_relevant"},
     "max-age": {"max_age": 1},
 }
+ALL = int(os.environ.get("TRIMTAB_LAWS", "0"))
+EACH = max(20, ALL // len(CHOICES))
+"""Conversations made for each strategy and dialect: TRIMTAB_LAWS=10000 makes as many of each dialect, all together."""
 EPOCHS = ("merge", "max-age")
 """Those that change older turns, at epochs."""
 OFTEN = 2
@@ -143,28 +146,38 @@ def often(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 MADE = settings(
-    phases=[Phase.generate],
-    max_examples=int(os.environ.get("TRIMTAB_LAWS", "20")),
+    phases=[Phase.explicit, Phase.generate],
+    max_examples=EACH,
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
-"""TRIMTAB_LAWS=10000 makes as many sessions of each dialect."""
+
+
+_STANDING: dict[tuple[str, int], StageBench] = {}
+
+
+async def standing(choice: str, number: int) -> StageBench:
+    """A bench for all made sessions: what is remembered of other sessions may play no part, and it starts once."""
+    bench = _STANDING.get((choice, number))
+    if bench is None:
+        bench = _STANDING[choice, number] = await stage(choice).__aenter__()
+    return bench
 
 
 async def check_laws(choice: str, session: Session) -> None:
     """The prefix law, what is kept, and that a second pass changes nothing, request by request."""
-    async with stage(choice) as bench, stage(choice) as other:
-        before: Exchange | None = None
-        requests = breaks = 0
-        for body in session.requests():
-            exchange = await edited(bench, body, session.dialect)
-            sent = exchange.conversation.render()
-            check_kept(exchange, choice)
-            breaks += before is not None and not holds_prefix(before, exchange, choice)
-            again = await edited(other, sent, session.dialect)
-            assert again.conversation.render() == sent, "a second pass changes nothing"
-            before, requests = exchange, requests + 1
-        assert breaks <= (requests // OFTEN if choice in EPOCHS else 0)
+    bench, other = await standing(choice, 1), await standing(choice, 2)
+    before: Exchange | None = None
+    requests = breaks = 0
+    for body in session.requests():
+        exchange = await edited(bench, body, session.dialect)
+        sent = exchange.conversation.render()
+        check_kept(exchange, choice)
+        breaks += before is not None and not holds_prefix(before, exchange, choice)
+        again = await edited(other, sent, session.dialect)
+        assert again.conversation.render() == sent, "a second pass changes nothing"
+        before, requests = exchange, requests + 1
+    assert breaks <= (requests // OFTEN if choice in EPOCHS else 0)
 
 
 @pytest.mark.usefixtures("often")
@@ -181,6 +194,48 @@ async def test_made_sessions_obey_the_laws(choice: str, session: Session) -> Non
 @given(session=sessions("chat"))
 async def test_made_chat_sessions_obey_the_laws(choice: str, session: Session) -> None:
     await check_laws(choice, session)
+
+
+@pytest.mark.usefixtures("often")
+@pytest.mark.parametrize("choice", CHOICES)
+@MADE
+@given(session=sessions("responses"))
+async def test_made_responses_sessions_obey_the_laws(choice: str, session: Session) -> None:
+    await check_laws(choice, session)
+
+
+FOUND = {
+    "a state in a terminal's output moves behind a newer one": [
+        "# Current Workspace Directory (/w) Files\nold.py\n\n# Recently Modified Files\na.py",
+        "# Actively Running Terminals\nok\n\n# Current Workspace Directory (/w) Files\nmine.py",
+        "# Current Workspace Directory (/w) Files\nnew.py",
+        "# Recently Modified Files\nb.py",
+        "# Current Time\n1",
+        "# Current Time\n2",
+    ],
+    "a text that stands twice takes the place of the first copy": [
+        "# Actively Running Terminals\nok\n\n# Git Status\nM a.py",
+        "# Actively Running Terminals\n\n# Git Status\nmine\n\n# Current Time\n1\n\n# Git Status\nM a.py",
+        "# Current Time\n2",
+        "# Current Time\n3",
+    ],
+    "events that leave make the going of a state pay": [
+        "# Git Status\nM a.py\n\n# Current Cost\n$2.00\n\n# Something New\n" + "one\n" * 60,
+        "# Git Status\nM a.py\n\n# Current Cost\n$1.00\n\n# Something New\n" + "one\n" * 60,
+        "# Something New\ntwo",
+        "# Something New\ntwo",
+    ],
+}
+"""Blocks of sessions that broke a law once."""
+
+
+@pytest.mark.usefixtures("often")
+@pytest.mark.parametrize("choice", CHOICES)
+@pytest.mark.parametrize("found", FOUND)
+async def test_sessions_that_broke_a_law_once_obey_it(choice: str, found: str) -> None:
+    said = [f"<environment_details>\n{text}\n</environment_details>" for text in FOUND[found]]
+    pairs = [({"role": "user", "content": text}, {"role": "assistant", "content": "ok"}) for text in said]
+    await check_laws(choice, Session("messages", [message for pair in pairs for message in pair], False, False))
 
 
 @pytest.mark.usefixtures("often")

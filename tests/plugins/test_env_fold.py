@@ -41,3 +41,11 @@ def test_one_block_with_events_is_left_alone() -> None:
     given = plan("# Current Time\n1", TIMES[0])
     assert folded(given, 9) == given
     assert folded(plan(*TIMES), 1)[0].said == ""
+
+
+def test_a_block_in_which_a_state_is_kept_folds_nothing() -> None:
+    """A header behind the output of a terminal may be a line of it, and may not come behind the state it names."""
+    output = "# Actively Running Terminals\nok\n\n# Git Status\nmine"
+    found = folded(plan(TIMES[0], output, TIMES[2]), 9)
+    assert [sorted(going.gone) for going in found] == [[1], [], [1]]
+    assert found[2].said == f"{TITLE}# Recently Modified Files\n0.py\n\n# Recently Modified Files\n1.py"

@@ -3,7 +3,7 @@
 from itertools import pairwise
 
 from trimtab_stages.env_blocks import Rule, Section
-from trimtab_stages.env_policy import WORTH, Arrival, plan
+from trimtab_stages.env_policy import KEEP_LATEST, WORTH, Arrival, How, plan
 
 
 def sections(*values: str, rule: Rule = "state", pad: int = 0) -> tuple[Section, ...]:
@@ -18,14 +18,16 @@ def _rule(value: str, rule: Rule) -> Rule:
     return "kept" if value[0] == "!" else rule
 
 
-def sent(*turns: tuple[Section, ...], numbers: tuple[int, ...] = (), fixed: int = -1) -> list[str]:
+def sent(
+    *turns: tuple[Section, ...], numbers: tuple[int, ...] = (), fixed: int = -1, how: How = KEEP_LATEST
+) -> list[str]:
     """What is sent of each turn."""
     arrivals = [
         Arrival(numbers[index] if numbers else index, turn, fixed=index == fixed) for index, turn in enumerate(turns)
     ]
     return [
         " ".join(section.value for place, section in enumerate(turn) if place not in gone)
-        for turn, gone in zip(turns, plan(arrivals), strict=True)
+        for turn, gone in zip(turns, plan(arrivals, how), strict=True)
     ]
 
 
@@ -112,3 +114,9 @@ def test_more_turns_change_the_last_one_only() -> None:
 
 def test_nothing_is_nothing() -> None:
     assert plan([]) == []
+
+
+def test_what_need_not_pay_goes_whatever_stands_behind_it() -> None:
+    turns = [(*sections("t=1"), *sections("!e", pad=1_000)), sections("t=2")]
+    assert [text[:3] for text in sent(*turns)] == ["t=1", "t=2"]
+    assert [text[:3] for text in sent(*turns, how=How(priced=False))] == ["!e.", "t=2"]
