@@ -15,6 +15,7 @@ from hypercorn.asyncio import run
 from hypercorn.asyncio.tcp_server import MAX_RECV, TCPServer
 from hypercorn.config import Config
 from hypercorn.events import Closed, RawData
+from hypercorn.protocol.events import Body, EndBody, Response
 from hypercorn.protocol.h11 import H11Protocol
 
 
@@ -83,6 +84,45 @@ class Http(H11Protocol):
             await self._send_h11_event(h11.Data(data=body))
         await self._send_h11_event(h11.EndOfMessage())
 
+    _head = b""
+
+    async def stream_send(self, event: Any) -> None:
+        """Pass what a stream says to the client; a head goes out with what stands behind it, in one write.
+
+        ASGI lets a server wait so: a response begins with its first body message.
+        """
+        if isinstance(event, Body):
+            data = self._bytes(h11.Data(data=event.data))
+            if data is not None:
+                await self._write(data)
+        elif isinstance(event, Response) and event.status_code >= 200:
+            self._head = self._bytes(self._response(event)) or b""
+        elif isinstance(event, EndBody):
+            data = self._bytes(h11.EndOfMessage())
+            if data or self._head:
+                await self._write(data or b"")
+        else:
+            await super().stream_send(event)
+
+    def _response(self, event: Response) -> h11.Response:
+        fields = [*event.headers, *self.config.response_headers("h11")]
+        if self.keep_alive_requests >= self.config.keep_alive_max_requests:
+            fields.append((b"connection", b"close"))
+        return h11.Response(headers=fields, status_code=event.status_code)
+
+    def _bytes(self, event: Any) -> bytes | None:
+        """An event as bytes; None where the client has already broken the connection's rules."""
+        try:
+            return self.connection.send(event)
+        except h11.LocalProtocolError:
+            if self.connection.their_state != h11.ERROR:
+                raise
+            return None
+
+    async def _write(self, data: bytes) -> None:
+        head, self._head = self._head, b""
+        await self.send(RawData(data=head + data))
+
     @property
     def waits_for_head(self) -> bool:
         """Whether the next request has not told its whole head yet."""
@@ -100,6 +140,62 @@ class Http(H11Protocol):
         await self.send(Closed())
 
 
+class Idle:
+    """The time that a connection may wait for its next request: one timer and one task for all of its requests.
+
+    Hypercorn makes a task for each pause and takes it back at the next request.
+    """
+
+    def __init__(self, server: "EndingServer") -> None:
+        self._server = server
+        self._loop = server.loop
+        self._since: float | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._stopping: asyncio.Task[None] | None = None
+        self._ending: asyncio.Task[None] | None = None
+
+    async def restart(self, group: Any, action: Any) -> None:
+        """The connection waits from now on."""
+        self._since = self._loop.time()
+        if self._stopping is None:
+            self._stopping = self._loop.create_task(self._wait())
+        if self._timer is None:
+            self._timer = self._loop.call_at(self._since + self._server.config.keep_alive_timeout, self._look)
+
+    async def stop(self) -> None:
+        """It waits no longer."""
+        self._since = None
+
+    def end(self) -> None:
+        """The connection is over."""
+        self._since = None
+        for each in (self._timer, self._stopping):
+            if each is not None:
+                each.cancel()
+
+    def _look(self) -> None:
+        # One that comes too early costs less than one that is moved with every request.
+        self._timer = None
+        if self._since is None:
+            return
+        due = self._since + self._server.config.keep_alive_timeout
+        if self._loop.time() < due:
+            self._timer = self._loop.call_at(due, self._look)
+        else:
+            self._ending = self._loop.create_task(self._close())
+
+    async def _wait(self) -> None:
+        await self._server.context.terminated.wait()
+        # A request that is on its way now is told to go elsewhere; a closed connection would tell it nothing.
+        await asyncio.sleep(LINGER)
+        if self._since is not None:
+            await self._close()
+
+    async def _close(self) -> None:
+        with suppress(OSError):
+            await self._server.close_idle()
+
+
 class EndingServer(TCPServer):
     """Hypercorn's connection, gone when its client is, or when a head takes too long.
 
@@ -114,18 +210,17 @@ class EndingServer(TCPServer):
     async def run(self) -> None:
         """Serve until the connection ends."""
         self.live.add(self)
+        idle = Idle(self)
+        self.idle_task = idle  # type: ignore[assignment]  # it has the two methods that hypercorn calls
         try:
             await super().run()
         finally:
+            idle.end()
             self.live.discard(self)
 
-    async def _idle_timeout(self) -> None:
-        with suppress(TimeoutError):
-            await asyncio.wait_for(self.context.terminated.wait(), self.config.keep_alive_timeout)
-        if self.context.terminated.is_set():
-            # A request that is on its way now is told to go elsewhere; a closed connection would tell it nothing.
-            await asyncio.sleep(LINGER)
-        await asyncio.shield(self._initiate_server_close())
+    async def close_idle(self) -> None:
+        """Close a connection on which no request is under way."""
+        await self._initiate_server_close()
 
     async def _read_data(self) -> None:
         self._watch(fresh=True)
