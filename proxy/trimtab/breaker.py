@@ -44,6 +44,8 @@ class Breaker:
 
     def check(self) -> None:
         """Raise Unready where a request would be refused."""
+        if self._until is None:
+            return
         if self.state == "open" or (self.state == "half-open" and self._probing):
             self._counters.add(f"breaker_refused.{self.name}")
             wait = max(1, ceil((self._until or 0.0) - self._clock.monotonic()))
@@ -56,6 +58,8 @@ class Breaker:
 
     def begins(self) -> bool:
         """An attempt begins; whether it is a probe. Raises Unready where it is refused."""
+        if self._until is None:
+            return False
         self.check()
         probe = self.state == "half-open"
         self._probing |= probe

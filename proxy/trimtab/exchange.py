@@ -107,6 +107,8 @@ class Exchange:
         self.conversation = conversation
         self.received = conversation
         """The conversation as the client sent it."""
+        self.dialect: DialectName = conversation.dialect
+        """The dialect the client speaks."""
         self.edits: list[Edit] = []
         self.dropped: list[str] = []
         """Names of what could not be passed on; the client reads them in `x-trimtab-dropped`."""
@@ -142,11 +144,6 @@ class Exchange:
         self._aimed: Target | None = None
         self._lasting: tuple[dict[type[Fact], Fact], dict[str, str], list[Callable[[], Awaitable[None]]]]
         self._lasting = ({}, {}, [])
-
-    @property
-    def dialect(self) -> DialectName:
-        """The dialect the client speaks."""
-        return self.received.dialect
 
     @property
     def target(self) -> Target:
@@ -207,8 +204,7 @@ class Exchange:
         """The fact of a class, None when nobody put one."""
         if self._asking:
             self._asked_for.add(kind)
-        fact = self._facts.get(kind)
-        return fact if isinstance(fact, kind) else None
+        return self._facts.get(kind)  # type: ignore[return-value]  # `put` files a fact under its own class
 
     def need(self, kind: type[F]) -> F:
         """The fact of a class that the chain promises (`needs`). Raises Missing when nobody put it."""

@@ -16,6 +16,7 @@ from trimtab.errors import BadRequest
 from trimtab.events import Event, Finished, Started, TextDelta, ThinkingDelta, ToolDelta, Usage, replace
 from trimtab.exchange import Exchange
 from trimtab.facts import Condensed, Risk, TokenCount
+from trimtab.models import Target
 
 PER_TOKEN = 4
 """Characters of a reply that are taken for a token, where its upstream tells no usage at all."""
@@ -32,7 +33,7 @@ def members(exchange: Exchange, usage: Usage) -> dict[Path, Any]:
     added: dict[Path, Any] = {
         ("usage", "real_input_tokens"): used,
         ("usage", "endpoint_type"): endpoint,
-        ("context_info",): _context(exchange, usage, share),
+        ("context_info",): _context(exchange, target, usage, used, share),
     }
     if window:
         added[("usage", "context_limit")] = window
@@ -40,20 +41,20 @@ def members(exchange: Exchange, usage: Usage) -> dict[Path, Any]:
     return added
 
 
-def _context(exchange: Exchange, usage: Usage, share: float | None) -> dict[str, Any]:
-    window, risk, condensed = exchange.target.model.window, exchange.get(Risk), exchange.get(Condensed)
+def _context(exchange: Exchange, target: Target, usage: Usage, used: int, share: float | None) -> dict[str, Any]:
+    window, risk, condensed = target.model.window, exchange.get(Risk), exchange.get(Condensed)
     return {
-        "real_input_tokens": usage.prompt,
+        "real_input_tokens": used,
         "context_hard_limit": window,
-        "endpoint_type": ENDPOINTS[exchange.target.dialect],
+        "endpoint_type": ENDPOINTS[target.dialect],
         "utilization_percent": share,
-        "available_tokens": None if not window else max(0, window - usage.prompt),
+        "available_tokens": None if not window else max(0, window - used),
         "truncated": condensed is not None and condensed.truncated,
         "risk_level": None if risk is None else str(risk.level),
         "condensation_applied": condensed is not None,
         "tokens_saved": saved(exchange),
-        "processing_time_ms": round(1000 * sum(seconds for _, seconds in exchange.timings), 3),
-        "cache_hit_ratio": round(usage.cache_read / usage.prompt, 4) if usage.prompt else 0.0,
+        "processing_time_ms": round(1000 * sum([seconds for _, seconds in exchange.timings]), 3),
+        "cache_hit_ratio": round(usage.cache_read / used, 4) if used else 0.0,
         "note": "estimated by the proxy: the upstream told no usage" if usage.estimated else None,
     }
 
@@ -110,6 +111,8 @@ def added(exchange: Exchange, events: Sequence[Event]) -> dict[Path, Any]:
 
 def saved(exchange: Exchange) -> int:
     """Tokens that the stages' edits took away: the bytes they removed, at this prompt's own tokens per byte."""
+    if not exchange.edits:
+        return 0
     count = exchange.get(TokenCount)
     removed = sum(_size(edit.before) - _size(edit.after) for edit in exchange.edits if edit.index is not None)
     if count is None or removed <= 0:

@@ -3,6 +3,7 @@
 A fact is put whole and never changed; a later stage puts a new one. Third parties define their own as frozen structs.
 """
 
+from bisect import bisect_right
 from collections.abc import Awaitable, Callable
 from enum import IntEnum
 
@@ -95,7 +96,7 @@ class Risk(Fact, frozen=True):
 
     def level_of(self, share: float) -> RiskLevel:
         """The level of a share of the window."""
-        return RiskLevel.OVERFLOW if share > 1 else RiskLevel(sum(share >= bound for bound in self.bounds))
+        return RiskLevel.OVERFLOW if share > 1 else RiskLevel(bisect_right(self.bounds, share))
 
     @property
     def outlook(self) -> RiskLevel:

@@ -44,7 +44,8 @@ class Guard:
         self._timeouts: Mapping[str, float] = {} if core is None else core.stage_timeouts
         self._failures = FAILURES if core is None else core.stage_failures
         self._rest = REST if core is None else core.stage_rest
-        self._rows: dict[tuple[str, str], Row] = {}
+        self.rows: dict[tuple[str, str], Row] = {}
+        """The hooks that failed last, by their stage's label and their name."""
 
     def seconds(self, label: str) -> float:
         """How long a stage may work on a request; 0 is no limit."""
@@ -52,10 +53,10 @@ class Guard:
 
     def left_out(self) -> frozenset[str]:
         """The stages that the next exchange goes without. One whose rest is over is tried by that exchange alone."""
-        if not self._rows:
+        if not self.rows:
             return frozenset()
         now, resting = self._clock.monotonic(), set()
-        for (label, _), row in self._rows.items():
+        for (label, _), row in self.rows.items():
             if row.until > now:
                 resting.add(label)
             elif row.until:
@@ -67,7 +68,7 @@ class Guard:
         if not stage.optional or not self._failures or _elsewhere(error):
             return
         reason = error.reason if isinstance(error, StageFailed) else type(error).__name__
-        row = self._rows.setdefault((stage.label, hook), Row())
+        row = self.rows.setdefault((stage.label, hook), Row())
         row.failures += 1
         row.reason = reason
         if row.failures < self._failures:
@@ -79,7 +80,7 @@ class Guard:
 
     def worked(self, stage: "Stage[Any]", hook: str) -> None:
         """Book that a hook did its work."""
-        if self._rows and (row := self._rows.pop((stage.label, hook), None)) is not None and row.until:
+        if self.rows and (row := self.rows.pop((stage.label, hook), None)) is not None and row.until:
             logger.info("stage '{}' works again in '{}'", stage.label, hook)
 
     def state(self) -> dict[str, dict[str, Any]]:
@@ -87,7 +88,7 @@ class Guard:
         now = self._clock.monotonic()
         return {
             label: {"hook": hook, "failures": row.failures, "seconds": round(max(0.0, row.until - now), 1)}
-            for (label, hook), row in self._rows.items()
+            for (label, hook), row in self.rows.items()
             if row.until
         }
 
@@ -130,7 +131,8 @@ class Limit:
 
     def begin(self, label: str) -> None:
         """The next stage begins."""
-        self._forgive()
+        if self._over:
+            self._forgive()
         self._seconds = self._guard.seconds(label)
         self._due = self._loop.time() + self._seconds if self._seconds else math.inf
         if self._due < math.inf and (self._timer is None or self._timer.when() > self._due):

@@ -91,7 +91,8 @@ class Pipeline:
         exchange.stage = stage.label
         try:
             reply: Reply | None = await call(exchange)
-            _check(exchange, stage, saved[0], exchange.edits[edits:], reply)
+            if reply is not None or exchange.conversation is not saved[0]:
+                _check(exchange, stage, saved[0], exchange.edits[edits:], reply)
         except ProxyError as error:
             # What an optional stage could not read, or was not answered, costs its work and no more; a no is a no.
             if not stage.optional or isinstance(error, Refused):
@@ -107,7 +108,8 @@ class Pipeline:
         except Exception as error:
             self._failed(exchange, stage, saved, error, error)
         else:
-            self.guard.worked(stage, "request")
+            if self.guard.rows:
+                self.guard.worked(stage, "request")
             return reply
         return None
 
@@ -178,7 +180,8 @@ class Pipeline:
             exchange.stage = stage.label
             try:
                 call(exchange)
-                self.guard.worked(stage, "done")
+                if self.guard.rows:
+                    self.guard.worked(stage, "done")
             except Exception as error:
                 self.guard.failed(stage, "done", error)
                 self.services.counters.add(f"stage_failed.{stage.label}")
@@ -223,8 +226,7 @@ class Listener:
     def __call__(self, events: Sequence[Event]) -> Sequence[Event]:
         """The events as the stages pass them on; the very same sequence when none of them wants any."""
         for bound in tuple(self._hooks):
-            wants = bound.stage.wants
-            if any(type(event) in wants for event in events):
+            if not bound.stage.wants.isdisjoint(map(type, events)):
                 events = self._pass(bound, events)
         return events
 

@@ -363,8 +363,12 @@ def _truer(new: Usage | None, old: Usage | None) -> Usage | None:
 
 def _word(client: Dialect, events: Sequence[Event]) -> str | None:
     """The right word for the end of a whole reply, where the upstream said another."""
-    called = any(isinstance(event, ToolStart) for event in events)
-    native = next((event.native for event in events if isinstance(event, Finished)), "")
+    called, native = False, ""
+    for event in events:
+        if isinstance(event, ToolStart):
+            called = True
+        elif isinstance(event, Finished):
+            native = event.native
     return stops.fitting(native, stops.CHAT if client.name == "chat" else stops.MESSAGES, called=called)
 
 
