@@ -49,6 +49,8 @@ DEEP = 64
 """Boundaries that are looked at for a record, newest first."""
 CAUTIOUS = 0.95
 """Of what an upstream refused, how much it is taken to take."""
+FAR = 20
+"""Below this part of the window a refusal says nothing of a window, and the log no word of it."""
 ROOM = 0.8
 """The share of the window that an edit made to fit should come down to, so that it lasts for some turns."""
 TURNS = 4
@@ -137,6 +139,13 @@ class Condense(Stage[CondenseOptions]):
         limit = int(limit * CAUTIOUS)
         if await self._limits.learn(exchange.target, limit, used):
             logger.warning("{}: condense: the upstream takes no more than about {} of our tokens", exchange.id, limit)
+        elif used * FAR >= (exchange.target.model.window or 0):
+            model = exchange.target.model
+            logger.warning(
+                "{}: condense: the upstream takes no more than about {} of our tokens of this prompt, less than half "
+                'of the window in the table ({}); if that holds for all, set [model."{}"] window',
+                exchange.id, limit, model.window, model.name,
+            )  # fmt: skip
         began = exchange.get(Began)
         # Only what is another one counts as shortened.
         if began is not None and began.conversation.messages != exchange.conversation.messages:

@@ -111,7 +111,7 @@ class EnvDeduplication(Stage[EnvDedupOptions]):
             return None
         blocks = sections = saved = 0
         for step in await self._plan(exchange):
-            found, gone, _ = step
+            found, gone = step.found, step.gone
             after = self._edited(step)
             if after is found.message or not exchange.edit(found.at, after, _reason(gone)):
                 continue
@@ -156,7 +156,7 @@ class EnvDeduplication(Stage[EnvDedupOptions]):
 
     def _edited(self, step: Going) -> Message:
         """The message as it leaves; made once, and again only when something else goes."""
-        found, gone, said = step
+        found, gone, said = step[:3]
         message, note, place = found.message, found.note, found.place
         append_only = self._strategy.append_only
         if not gone and (append_only or not (note.marked and env_places.marks_behind(message, place))):

@@ -5,7 +5,6 @@ Both reach far back, so they cost the provider's cache once an epoch. Neither is
 
 from collections.abc import Sequence
 
-from trimtab_stages.env_policy import distinct
 from trimtab_stages.env_turns import Going
 
 TITLE = "# Earlier events\n\n"
@@ -18,7 +17,7 @@ def aged(plan: Sequence[Going], frontier: int) -> list[Going]:
     for number, going in enumerate(plan):
         if going.found.at >= frontier:
             break
-        for place, section in enumerate(distinct(going.found.place.sections)):
+        for place, section in enumerate(going.sections):
             if section.rule != "state" or place in going.gone:
                 continue
             if section.key in newest:
@@ -38,7 +37,7 @@ def folded(plan: Sequence[Going], frontier: int) -> list[Going]:
         return list(plan)
     last, texts = held[-1], dict[str, None]()
     for number in held:
-        sections = plan[number].found.place.sections
+        sections = plan[number].sections
         texts.update(dict.fromkeys(sections[place].value for place in sorted(_events(plan[number]))))
     new = list(plan)
     for number in held:
@@ -54,17 +53,15 @@ def _folds(going: Going) -> bool:
     in which a state is kept, because its header may be a line of a terminal's output: moved behind a newer value of
     that state, it would pass for the newest.
     """
-    sections = distinct(going.found.place.sections)
-    if any(section.key and section.rule == "kept" for section in sections):
+    if any(section.key and section.rule == "kept" for section in going.sections):
         return False
-    return bool(_events(going)) and any(section.text.startswith("# ") for section in sections)
+    return bool(_events(going)) and any(section.text.startswith("# ") for section in going.sections)
 
 
 def _events(going: Going) -> frozenset[int]:
     """The places of what stays for good in a block, and says something."""
-    sections = distinct(going.found.place.sections)
     return frozenset(
         place
-        for place, section in enumerate(sections)
+        for place, section in enumerate(going.sections)
         if section.rule == "kept" and section.value and place not in going.gone
     )

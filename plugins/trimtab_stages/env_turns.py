@@ -6,9 +6,9 @@ from typing import NamedTuple
 
 from trimtab.api import Message
 from trimtab_stages import env_places
-from trimtab_stages.env_blocks import UNCHANGED, Tags
+from trimtab_stages.env_blocks import UNCHANGED, Section, Tags
 from trimtab_stages.env_places import Place
-from trimtab_stages.env_policy import START, Arrival, How, State, Step, step
+from trimtab_stages.env_policy import START, Arrival, How, State, Step, distinct, step
 
 
 class Note:
@@ -47,6 +47,8 @@ class Going(NamedTuple):
     found: Found
     gone: frozenset[int]
     said: str = ""
+    sections: tuple[Section, ...] = ()
+    """The sections of the message by the rules of its turn; what the turn says twice is kept."""
 
 
 def note_of(message: Message, tags: Sequence[Tags], key: str) -> Note:
@@ -143,11 +145,10 @@ def _step(state: State, turn: Turn, how: How, *, fixed: bool) -> Step:
 
 def _shares(turn: Turn, gone: frozenset[int]) -> Iterator[Going]:
     """Each message of a turn with its own share of the sections that go."""
-    if len(turn.found) == 1:
-        yield Going(turn.found[0], gone)
-        return
+    sections = distinct(tuple(section for found in turn.found for section in found.place.sections))
     first = 0
     for found in turn.found:
         end = first + len(found.place.sections)
-        yield Going(found, frozenset(index - first for index in gone if first <= index < end))
+        share = frozenset(index - first for index in gone if first <= index < end)
+        yield Going(found, share, sections=sections[first:end])
         first = end

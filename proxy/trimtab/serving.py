@@ -102,7 +102,8 @@ class Serving:
         try:
             await attempts.run(watch, target, serve)
         except UpstreamError as error:
-            told = None if self._reach().opened else late.told(error)
+            # A stream that has opened and said nothing goes on with the second reply, as it does behind a fallback.
+            told = None if self._reach().shown else late.told(error)
             if told is None or not await self._pipeline.again(self._exchange, told):
                 raise
             self._runtime.counters.add("overflow_shortened")

@@ -1,6 +1,10 @@
-"""Sessions of agents that send environment blocks, as hypothesis makes them, in every dialect."""
+"""Sessions of agents that send environment blocks, in every dialect.
+
+Hypothesis chooses a seed and dice do the rest: its own draws, some hundred a session, cost more than the laws.
+"""
 
 import json
+import random
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
@@ -8,47 +12,46 @@ from hypothesis import strategies as st
 
 MARK = {"cache_control": {"type": "ephemeral"}}
 
-_VALUES = {
-    "# VSCode Visible Files": st.sampled_from(["a.py", "b.py", "c/d.py"]),
-    "# VSCode Open Tabs": st.sampled_from(["a.py", "a.py,b.py", "a.py,b.py,ü.py", "x.py" * 40]),
-    "# Recently Modified Files": st.sampled_from(["a.py", "b.py"]),
-    "# Actively Running Terminals": st.sampled_from(
-        ["## Terminal 1 (Active)\n### New Output\nok", "### New Output\n\n# Current Cost\n$9\n\n# Git Status\nmine"]
-    ),
-    "# Current Time": st.integers(0, 3).map(lambda n: f"2026-01-01T00:00:0{n}Z"),
-    "# Git Status": st.sampled_from(["clean", "M a.py"]),
-    "# Current Cost": st.integers(0, 2).map(lambda n: f"${n}.00"),
-    "# Current Mode": st.sampled_from(["<slug>code</slug>", "<slug>ask</slug>"]),
-    "# Current Workspace Directory (/w) Files": st.sampled_from(["a.py\nb.py", "a.py"]),
-    "# Something New": st.sampled_from(["one", "two"]),
+_VALUES: dict[str, Sequence[str]] = {
+    "# VSCode Visible Files": ["a.py", "b.py", "c/d.py"],
+    "# VSCode Open Tabs": ["a.py", "a.py,b.py", "a.py,b.py,ü.py", "x.py" * 40],
+    "# Recently Modified Files": ["a.py", "b.py"],
+    "# Actively Running Terminals": [
+        "## Terminal 1 (Active)\n### New Output\nok",
+        "### New Output\n\n# Current Cost\n$9\n\n# Git Status\nmine",
+    ],
+    "# Current Time": [f"2026-01-01T00:00:0{n}Z" for n in range(4)],
+    "# Git Status": ["clean", "M a.py"],
+    "# Current Cost": [f"${n}.00" for n in range(3)],
+    "# Current Mode": ["<slug>code</slug>", "<slug>ask</slug>"],
+    "# Current Workspace Directory (/w) Files": ["a.py\nb.py", "a.py"],
+    "# Something New": ["one", "two"],
 }
-_TODO = st.sampled_from(
-    [
-        "You have not created a todo list yet. Create one with `update_todo_list`.\n",
-        "====\n\nREMINDERS\n\n| 1 | build | Pending |\n\nIMPORTANT: keep it.\n\n",
-        "====\n\nREMINDERS\n\n| 1 | build | Completed |\n\nIMPORTANT: keep it.\n\n",
-    ]
+_TODO = (
+    "You have not created a todo list yet. Create one with `update_todo_list`.\n",
+    "====\n\nREMINDERS\n\n| 1 | build | Pending |\n\nIMPORTANT: keep it.\n\n",
+    "====\n\nREMINDERS\n\n| 1 | build | Completed |\n\nIMPORTANT: keep it.\n\n",
 )
-_LINES = st.tuples(
-    st.sampled_from(["Current time: 1", "Current time: 2"]),
-    st.sampled_from(["Working directory: /w", "Working directory: /v"]),
-    st.sampled_from(["Open tabs:\n  a.py\n  b.py", "Odd: 1"]),
-).map("\n".join)
+_LINES = (
+    ("Current time: 1", "Current time: 2"),
+    ("Working directory: /w", "Working directory: /v"),
+    ("Open tabs:\n  a.py\n  b.py", "Odd: 1"),
+)
 
 
-@st.composite
-def _headed(draw: st.DrawFn) -> str:
+def _headed(dice: random.Random) -> str:
     """The sections of a block, in the clients' order, each there or not."""
-    names = [name for name in _VALUES if draw(st.integers(0, 3))]
-    body = "\n\n".join(f"{name}\n{draw(_VALUES[name])}" for name in names)
-    todo = draw(st.one_of(st.just(""), _TODO))
+    names = [name for name in _VALUES if dice.randrange(4)]
+    body = "\n\n".join(f"{name}\n{dice.choice(_VALUES[name])}" for name in names)
+    todo = dice.choice(_TODO) if dice.randrange(2) else ""
     return f"{body}\n{todo}" if todo and body else body or todo
 
 
-def blocks() -> st.SearchStrategy[str]:
-    """Environment blocks, in the formats of several clients."""
-    body = st.one_of(_headed(), _headed(), _headed(), _LINES, st.just("odd"), st.just(""))
-    return body.map(lambda text: f"<environment_details>\n{text}\n</environment_details>")
+def block(dice: random.Random) -> str:
+    """An environment block, in the format of one of several clients."""
+    kind = dice.randrange(6)
+    text = _headed(dice) if kind < 3 else ("\n".join(map(dice.choice, _LINES)), "odd", "")[kind - 3]
+    return f"<environment_details>\n{text}\n</environment_details>"
 
 
 class Said(NamedTuple):
@@ -63,24 +66,25 @@ class Said(NamedTuple):
     reply: str
 
 
-_TEXTS = st.sampled_from(
-    [
-        "do it",
-        "see ```\ncode",
-        "quoted\n\n<environment_details>\n# Current Time\n1\n</environment_details>",
-        "é\U0001f600 \\ /",
-    ]
+_TEXTS = (
+    "do it",
+    "see ```\ncode",
+    "quoted\n\n<environment_details>\n# Current Time\n1\n</environment_details>",
+    "é\U0001f600 \\ /",
 )
+_RESULTS = ("read ok", "1 | x")
+_WHERE = ("part", "part", "part", "behind", "result", "twice", "nowhere")
 
-_TURNS = st.builds(
-    Said,
-    texts=st.lists(_TEXTS, max_size=2),
-    results=st.lists(st.one_of(st.sampled_from(["read ok", "1 | x"]), blocks()), max_size=2),
-    where=st.sampled_from(["part", "part", "part", "behind", "result", "twice", "nowhere"]),
-    block=blocks(),
-    other=blocks(),
-    reply=st.one_of(st.just("I see"), blocks()),
-)
+
+def _turn(dice: random.Random) -> Said:
+    return Said(
+        texts=[dice.choice(_TEXTS) for _ in range(dice.randrange(3))],
+        results=[dice.choice((*_RESULTS, block(dice), block(dice))) for _ in range(dice.randrange(3))],
+        where=dice.choice(_WHERE),
+        block=block(dice),
+        other=block(dice),
+        reply=dice.choice(("I see", block(dice))),
+    )
 
 
 class Session(NamedTuple):
@@ -110,11 +114,15 @@ def answers(message: dict[str, Any]) -> bool:
 _DIALECTS = ("messages", "chat", "responses")
 
 
-@st.composite
-def sessions(draw: st.DrawFn, dialect: str = "") -> Session:
-    """A session of one to six turns."""
-    dialect = dialect or draw(st.sampled_from(_DIALECTS))
-    turns = draw(st.lists(_TURNS, min_size=1, max_size=6))
+def sessions(dialect: str = "") -> st.SearchStrategy[Session]:
+    """Sessions of one to six turns."""
+    return st.integers(0, 2**48).map(lambda seed: session(random.Random(seed), dialect))
+
+
+def session(dice: random.Random, dialect: str = "") -> Session:
+    """One of them; in any dialect where none is named."""
+    dialect = dialect or dice.choice(_DIALECTS)
+    turns = [_turn(dice) for _ in range(dice.randint(1, 6))]
     messages: list[dict[str, Any]] = []
     for number, turn in enumerate(turns):
         results = turn.results if number else ()
@@ -122,7 +130,8 @@ def sessions(draw: st.DrawFn, dialect: str = "") -> Session:
         calls = len(turns[number + 1].results) if number + 1 < len(turns) else 0
         messages += _reply(dialect, turn.reply, calls, number + 1)
     # Responses knows no cache marks.
-    return Session(dialect, messages, dialect != "responses" and draw(st.booleans()), draw(st.booleans()))
+    marked = dialect != "responses" and dice.random() < 0.5
+    return Session(dialect, messages, marked, dice.random() < 0.5)
 
 
 def _reply(dialect: str, text: str, calls: int, number: int) -> list[dict[str, Any]]:

@@ -282,15 +282,20 @@ async def test_what_the_upstream_found_too_long_is_made_to_fit_and_remembered() 
         assert not await case.pipeline.again(short, Overflowed())
 
 
-async def test_one_overflow_of_a_prompt_far_below_the_window_changes_nothing_for_others() -> None:
+async def test_one_overflow_of_a_prompt_far_below_the_window_changes_nothing_for_others(logged: list[str]) -> None:
     async with bench(100_000) as case:
         short = await run(case, [user("hi")])
         for told in (Overflowed(), Overflowed(used=11, limit=5), Overflowed(used=11, limit=4096)):
             assert not await case.pipeline.again(short, told)
+        assert not [line for line in logged if "takes no more" in line]
         exchange = await run(case, session(40))
         long = total(exchange)
         assert exchange.need(Risk).limit == 100_000
         # This one is made shorter, as it was told; others are not.
         assert await case.pipeline.again(exchange, Overflowed(used=30_000, limit=20_000))
         assert total(exchange) < long * 2 // 3
+        [line] = [line for line in logged if "takes no more" in line]
+        assert line.endswith(
+            'half of the window in the table (100000); if that holds for all, set [model."small"] window'
+        )
         assert (await run(case, [user("ho")])).need(Risk).limit == 100_000

@@ -5,15 +5,18 @@ import json
 from trimtab.testing import StageBench
 from trimtab_stages.env_blocks import ENVIRONMENT
 from trimtab_stages.env_fold import TITLE, aged, folded
-from trimtab_stages.env_turns import Going, read
+from trimtab_stages.env_policy import How
+from trimtab_stages.env_turns import Going, going, read
 
 
-def plan(*blocks: str) -> list[Going]:
-    """Of each block nothing goes."""
+def plan(*blocks: str, together: int = 1) -> list[Going]:
+    """Of each block nothing goes; the first ones may come in one turn."""
     said = [{"role": "user", "content": f"<environment_details>\n{text}\n</environment_details>"} for text in blocks]
-    body = {"model": "small", "messages": [m for one in said for m in (one, {"role": "assistant", "content": "ok"})]}
+    answer = {"role": "assistant", "content": "ok"}
+    pairs = [[one, answer] if number >= together else [one] for number, one in enumerate(said, 1)]
+    body = {"model": "small", "messages": [message for pair in pairs for message in pair]}
     turns, _ = read(StageBench().exchange(json.dumps(body).encode()).received.messages, [ENVIRONMENT], "key")
-    return [Going(found, frozenset()) for turn in turns for found in turn.found]
+    return [*going(turns, How(unchanged=False, older="none"), marked=False)]
 
 
 TIMES = [f"# Current Time\n{n}\n\n# Recently Modified Files\n{n // 2}.py" for n in range(5)]
@@ -27,6 +30,11 @@ def test_the_last_copy_before_the_frontier_stays_and_events_do() -> None:
 def test_a_section_that_stands_twice_stays() -> None:
     twice = "# Current Time\n1\n\n# Current Time\n2"
     assert [going.gone for going in aged(plan(twice, *TIMES[:1]), 9)] == [frozenset(), frozenset()]
+
+
+def test_a_section_that_stands_twice_in_a_turn_stays_in_both_of_its_messages() -> None:
+    found = aged(plan("# Current Time\n1", "# Current Time\n2", *TIMES[:2], together=2), 99)
+    assert [sorted(going.gone) for going in found] == [[], [], [0], []]
 
 
 def test_events_before_the_frontier_come_together_each_text_once() -> None:
