@@ -9,6 +9,7 @@ from typing import Any
 
 import msgspec
 
+import published
 import trimtab
 from trimtab.conversation import Conversation
 from trimtab.dialects import DIALECTS
@@ -120,8 +121,10 @@ IMAGE = {"type": "image", "source": {"type": "base64", "media_type": "image/png"
 PART = {"type": "image_url", "image_url": {"url": f"data:image/png;base64,{PNG}"}}
 
 
-def check(dialect: str, body: Mapping[str, Any]) -> None:
-    """Hold a body against the rules of its dialect."""
+def check(dialect: str, body: Mapping[str, Any], *, schema: bool = True) -> None:
+    """Hold a body against the rules of its dialect, and against the published schema, which takes a while."""
+    if schema:
+        published.asked(dialect, body)
     (check_chat if dialect == "chat" else check_messages)(body["messages"])
     if dialect == "messages":
         assert body["max_tokens"] > 0

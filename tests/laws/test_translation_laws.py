@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import published
 from fixtures import conversations, needs_recordings, turns
 from translating import CHAT, CHECKED, MESSAGES, SPREAD, ZAI_CHAT, ZAI_MESSAGES, check, parsed
 from trimtab.memo import MessageTable
@@ -376,7 +377,7 @@ def check_session(dialect: str, messages: list[dict[str, Any]], targets: Sequenc
         body = {**HEAD, "messages": messages}
         conversation = parsed(dialect, body)
         sent = json.loads(translate(conversation, target).body)
-        check(target.dialect, sent)
+        check(target.dialect, sent, schema=False)
         assert visible(dialect, messages) <= words(sent)
         found = pairs(target.dialect, sent)
         assert [pair for pair in expected_pairs(dialect, messages) if pair not in found] == []
@@ -399,3 +400,19 @@ def test_any_messages_session_is_sound_in_chat(messages: list[dict[str, Any]]) -
 @given(messages=c_sessions())
 def test_any_chat_session_is_sound_in_messages(messages: list[dict[str, Any]]) -> None:
     check_session("chat", messages, (ZAI_MESSAGES, CHECKED))
+
+
+SCHEMA = settings(max_examples=25, deadline=None)
+"""To hold a body against a schema takes longer than to make it."""
+
+
+@given(messages=a_sessions())
+@SCHEMA
+def test_any_messages_session_fits_the_published_schema_of_chat(messages: list[dict[str, Any]]) -> None:
+    published.asked("chat", json.loads(translated("messages", {**HEAD, "messages": messages}, CHAT)))
+
+
+@given(messages=c_sessions())
+@SCHEMA
+def test_any_chat_session_fits_the_published_schema_of_messages(messages: list[dict[str, Any]]) -> None:
+    published.asked("messages", json.loads(translated("chat", {**HEAD, "messages": messages}, MESSAGES)))

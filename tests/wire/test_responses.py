@@ -7,7 +7,7 @@ from typing import Any
 import openai
 import pytest
 
-from responding import check, kinds, schema, told, whole
+from responding import check, fits, kinds, schema, told, whole
 from translating import check as valid
 from trimtab.dialects.responses_blob import unseal
 from wire.harness import Answer, echoing, exchange, post, proxying
@@ -110,6 +110,8 @@ async def test_P26_a_stream_that_breaks_off_is_failed_and_never_completed(
         assert (end, answer.status) == ("failed", 502)
         return
     events = told(answer.body)
+    for event in events:
+        fits(event)
     assert kinds(events)[-1] == end
     assert [event["sequence_number"] for event in events] == list(range(len(events)))
     done = [event["item"]["type"] for event in events if event["type"].endswith("item.done")]
@@ -364,6 +366,8 @@ async def test_a_failure_inside_a_stream_is_a_failed_response(tmp_path: Path, di
         assert answer.json["error"]["code"] == "rate_limit_exceeded"
         return
     events = told(answer.body)
+    for event in events:
+        fits(event)
     assert kinds(events)[-1] == "failed"
     assert events[-1]["response"]["error"]["code"] == "rate_limit_exceeded"
 

@@ -10,6 +10,7 @@ import anthropic
 import openai
 import pytest
 
+import published
 from laws.samples import REPLIES
 from translating import IMAGE, PART, assistant, called, check, result, text, tool, use, user
 from trimtab.dialects.sse import Framer, parse
@@ -57,6 +58,13 @@ async def between(folder: Path, reply: str, *, stream: bool) -> AsyncIterator[tu
         yield proxy, upstream
 
 
+async def asked(proxy: Proxy, way: Way, body: bytes, headers: Mapping[str, str] | None = None) -> Answer:
+    """An answer, all of whose bodies and events fit the published schemas."""
+    answer = await post(proxy.url, way.path, body, headers)
+    published.check("chat" if way.path == CHAT else "messages", answer.status, answer.body)
+    return answer
+
+
 def said(way: Way, **more: Any) -> bytes:
     return json.dumps({"model": way.model, "max_tokens": 99, "messages": [user("hi")], **more}).encode()
 
@@ -69,7 +77,7 @@ def frames(answer: Answer) -> list[Any]:
 @PARAMETERS
 async def test_a_whole_reply_comes_in_the_clients_words(tmp_path: Path, way: Way) -> None:
     async with between(tmp_path, way.reply, stream=False) as (proxy, upstream):
-        answer = await post(proxy.url, way.path, said(way), {"x-api-key": "k", "anthropic-beta": "x"})
+        answer = await asked(proxy, way, said(way), {"x-api-key": "k", "anthropic-beta": "x"})
     sent = upstream.sent[0]
     assert sent.path.endswith(way.other.removeprefix("/v1"))
     assert "anthropic-beta" not in sent.headers
@@ -95,7 +103,7 @@ async def test_a_whole_reply_comes_in_the_clients_words(tmp_path: Path, way: Way
 @PARAMETERS
 async def test_a_stream_comes_in_the_clients_words(tmp_path: Path, way: Way) -> None:
     async with between(tmp_path, way.reply, stream=True) as (proxy, upstream):
-        answer = await post(proxy.url, way.path, said(way, stream=True))
+        answer = await asked(proxy, way, said(way, stream=True))
     assert json.loads(upstream.sent[0].body)["stream"] is True
     found = frames(answer)
     if way.path == CHAT:
@@ -121,7 +129,7 @@ async def test_a_chat_client_sees_usage_when_it_asks(tmp_path: Path) -> None:
     way = WAYS["chat"]
     async with between(tmp_path, way.reply, stream=True) as (proxy, _):
         body = said(way, stream=True, stream_options={"include_usage": True})
-        found = frames(await post(proxy.url, way.path, body))
+        found = frames(await asked(proxy, way, body))
     assert found[-1]["choices"] == []
     assert found[-1]["usage"]["prompt_tokens"] == 25
 
@@ -130,7 +138,7 @@ async def test_a_chat_client_sees_usage_when_it_asks(tmp_path: Path) -> None:
 @pytest.mark.parametrize("stream", [True, False])
 async def test_an_answer_of_the_other_form_than_asked(tmp_path: Path, way: Way, stream: bool) -> None:
     async with between(tmp_path, way.reply, stream=not stream) as (proxy, _):
-        answer = await post(proxy.url, way.path, said(way, stream=stream))
+        answer = await asked(proxy, way, said(way, stream=stream))
     assert answer.status == 200
     assert answer.headers["content-type"].startswith("text/event-stream") is stream
     assert b"toolu_1" in answer.body or b'"c1"' in answer.body
@@ -139,7 +147,7 @@ async def test_an_answer_of_the_other_form_than_asked(tmp_path: Path, way: Way, 
 @PARAMETERS
 async def test_what_could_not_be_passed_is_told(tmp_path: Path, way: Way) -> None:
     async with between(tmp_path, way.reply, stream=False) as (proxy, _):
-        answer = await post(proxy.url, way.path, said(way, top_k=5, logprobs=True))
+        answer = await asked(proxy, way, said(way, top_k=5, logprobs=True))
     assert answer.headers["x-trimtab-dropped"] == "top_k,logprobs"
 
 
@@ -163,7 +171,7 @@ async def test_a_refusal_is_told_in_the_clients_words(tmp_path: Path, way: Way) 
         await link.json(ERRORS[name][0], "400 Bad Request")
 
     async with playing(script) as upstream, proxying(tmp_path, upstream.url) as proxy:
-        answer = await post(proxy.url, way.path, said(way, stream=True))
+        answer = await asked(proxy, way, said(way, stream=True))
     assert answer.status == 400
     if way.path == CHAT:
         assert answer.json["error"]["code"] == "context_length_exceeded"
@@ -187,7 +195,7 @@ async def test_a_failure_inside_a_stream_is_told_in_the_clients_words(tmp_path: 
         await link.chunk(b"")
 
     async with playing(script) as upstream, proxying(tmp_path, upstream.url) as proxy:
-        answer = await post(proxy.url, way.path, said(way, stream=True))
+        answer = await asked(proxy, way, said(way, stream=True))
     assert answer.status == (200 if late else 503 if way.path == CHAT else 529)
     told = frames(answer)[-1] if late else answer.json
     assert told["error"]["message"] == "busy"
@@ -210,7 +218,7 @@ async def test_the_client_hears_its_own_names_of_calls_and_tools(tmp_path: Path)
     turns = [user("go"), assistant(use("i" * 70, long)), user(result("i" * 70, "r"))]
     tools = [{"name": long, "input_schema": TOOL_SCHEMA}]
     async with playing(script) as upstream, proxying(tmp_path, upstream.url) as proxy:
-        answer = await post(proxy.url, MESSAGES, said(WAYS["messages"], messages=turns, tools=tools))
+        answer = await asked(proxy, WAYS["messages"], said(WAYS["messages"], messages=turns, tools=tools))
     told = sent[0]["messages"][1]["tool_calls"][0]
     assert len(told["id"]) <= 64
     assert told["function"]["name"] == sent[0]["tools"][0]["function"]["name"] != long
@@ -220,13 +228,13 @@ async def test_the_client_hears_its_own_names_of_calls_and_tools(tmp_path: Path)
 async def test_images_and_results_arrive(tmp_path: Path) -> None:
     async with between(tmp_path, "zai-chat", stream=False) as (proxy, upstream):
         turns = [user("go"), assistant(use("a")), user(result("a", text("shot"), IMAGE))]
-        assert (await post(proxy.url, MESSAGES, said(WAYS["messages"], messages=turns))).status == 200
+        assert (await asked(proxy, WAYS["messages"], said(WAYS["messages"], messages=turns))).status == 200
     body = json.loads(upstream.sent[0].body)
     assert body["model"] == "glm-4.6v"
     assert body["messages"][-1]["content"][1] == PART
     async with between(tmp_path, "anthropic", stream=False) as (proxy, upstream):
         turns = [user("go"), called(("a", "{}")), tool("a", "r"), user("on")]
-        assert (await post(proxy.url, CHAT, said(WAYS["chat"], messages=turns))).status == 200
+        assert (await asked(proxy, WAYS["chat"], said(WAYS["chat"], messages=turns))).status == 200
     assert json.loads(upstream.sent[0].body)["messages"][-1] == user(result("a", "r"), text("on"))
 
 

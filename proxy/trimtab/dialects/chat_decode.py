@@ -94,6 +94,7 @@ class ChatDecoder(Decoder):
         self._skip = not any(wanted(kind) for kind in _BLOCKS)
         self._token = token
         self._begun = False
+        self._number: int | None = None
         self._skipping = False
         self._mould = _Mould()
         self._over = False
@@ -188,7 +189,10 @@ class ChatDecoder(Decoder):
             self._begun, self._skipping = True, self._skip
             events.append(Started(chunk.id or "", chunk.model or ""))
         for choice in chunk.choices or ():
-            if not choice.index:
+            if self._number is None:
+                # Some servers number a lone choice otherwise than 0.
+                self._number = choice.index or 0
+            if (choice.index or 0) == self._number:
                 self._choice(choice, events)
         self._usage = stops.said(usage_of(chunk.usage)) or self._usage
         failed = stops.broken(self._native or "")

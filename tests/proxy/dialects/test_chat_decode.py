@@ -237,6 +237,15 @@ def test_other_alternatives_are_left_alone() -> None:
     assert events(chunk({}), second) == []
 
 
+def test_a_lone_alternative_of_another_number_is_read() -> None:
+    odd = {"index": 76, "delta": {"content": "x"}, "finish_reason": None}
+    found = events(*(wire({"id": "i", "model": "m", "choices": [choice]}) for choice in (odd, odd)), chunk({}, "stop"))
+    assert found == [TextDelta("x", 0), TextDelta("x", 0)]
+    last = wire({"choices": [{"index": 76, "delta": {}, "finish_reason": "stop"}]})
+    found = events(wire({"id": "i", "model": "m", "choices": [odd]}), last, DONE)
+    assert found == [TextDelta("x", 0), BlockStop(0), Finished(StopReason.END, None, None, "stop")]
+
+
 def test_opaque_frames() -> None:
     frames = [b": OPENROUTER PROCESSING\n\n", wire({"choices": [], "extra": 1}), wire({"choices": 3})]
     assert events(chunk({}), *frames) == [

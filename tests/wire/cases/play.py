@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import published
 from laws.samples import REPLIES
 from trimtab.dialects.sse import Framer, parse
-from wire.cases import schemas
 from wire.harness import PATIENCE, PIPELINES, Answer, connect, post, proxying, request
 from wire.harness import parse as read
 from wire.scripted import SSE, Link, Sent, playing
@@ -139,12 +139,16 @@ async def _read(url: str, path: str, body: bytes, seen: bytes, reached: asyncio.
 
 
 def _check(path: str, played: Played) -> None:
-    """Hold an answer of the proxy's own writing against the published schemas.
+    """Hold requests and answers of the proxy's own writing against the published schemas.
 
-    What passes from an upstream of the same dialect is that one's, and may be as short as its script.
+    What passes in the same dialect is the client's or the upstream's, and may be as short as its script.
     """
+    for sent in played.sent:
+        told = MESSAGES if sent.path.endswith(MESSAGES) else CHAT
+        if told != path and not sent.path.endswith("/count_tokens"):
+            published.asked("messages" if told == MESSAGES else "chat", json.loads(sent.body))
     if played.status != 200 or (played.sent and not played.sent[0].path.endswith(path)):
-        schemas.check("messages" if path == MESSAGES else "chat", played.status, played.answer.body)
+        published.check("messages" if path == MESSAGES else "chat", played.status, played.answer.body)
 
 
 async def sent(folder: Path, path: str, body: dict[str, Any], pipelines: str = DEFAULT) -> Any:
