@@ -87,6 +87,17 @@ async def test_between_requests_a_client_may_think() -> None:
         writer.close()
 
 
+async def test_a_client_that_says_its_last_before_the_answer_leaves_nothing() -> None:
+    async with served() as url:
+        reader, writer = await connect(url)
+        writer.write(GET + b"\r\n")
+        writer.write_eof()
+        async with asyncio.timeout(PATIENCE):
+            assert (await reader.read()).startswith(b"HTTP/1.1 204")
+        writer.close()
+        assert EndingServer.live == set()
+
+
 async def test_no_limit_is_no_limit() -> None:
     async with served(head_timeout=0) as url:
         raw = await answer(url, GET[:5], GET[5:], b"connection: close\r\n\r\n")
