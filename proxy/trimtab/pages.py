@@ -46,7 +46,7 @@ class Page:
         try:
             target = len(scope["path"]) + len(scope["query_string"])
             self.runtime.door.check(scope["headers"], incoming.headers.get("host"), target)
-            check_method(incoming, *self.methods)
+            check_method(incoming, *self.allowed(incoming.path))
             await self.runtime.look()
             parameters = scope.get("path_params", {})
             if self.guarded:
@@ -56,6 +56,10 @@ class Page:
         except ProxyError as error:
             logger.info("{} {} {}: {}", writer.request_id, incoming.method, incoming.path, error.message)
             await writer.fail(error, dialect_of(incoming))
+
+    def allowed(self, path: str) -> tuple[str, ...]:
+        """The methods that a path takes."""
+        return self.methods
 
     async def admit(self, incoming: Incoming, identity: str, pipeline_name: str) -> None:
         """Let the stages that look at `inspect` requests say no."""
@@ -102,8 +106,11 @@ class ModelPage(Page):
 class Stored(Page):
     """GET and DELETE /v1/responses/{id}: no response is kept, so that none is found."""
 
-    methods = ("GET", "HEAD", "POST", "DELETE")
     guarded = True
+
+    def allowed(self, path: str) -> tuple[str, ...]:
+        """The methods that a path takes."""
+        return ("POST",) if path.endswith("/cancel") else ("GET", "HEAD", "DELETE")
 
     async def answer(self, incoming: Incoming, parameters: dict[str, Any]) -> tuple[str, bytes]:
         name = str(parameters["id"])[:80]

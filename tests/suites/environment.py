@@ -14,6 +14,7 @@ NEEDS = [
     *("http-snapshot", "time-machine", "distro", "docstring-parser", "jiter"),
 ]
 SOURCES = [f"openai=={OPENAI}", f"anthropic=={ANTHROPIC}"]
+SCHEMATHESIS = "4.32.5"
 LIMIT = 600
 """Seconds that a step of the preparation may take."""
 
@@ -47,6 +48,16 @@ def steady(folder: Path) -> Path:
     if not found.exists():
         wanted = ["--no-audit", "--no-fund", f"@stdy/cli@{STEADY}"]
         _need("npm install", ["npm", "install", "--prefix", folder / "steady", *wanted])
+    return found
+
+
+def schemathesis(folder: Path) -> Path:
+    """The command `schemathesis` in an environment of its own under `folder`, made where it is missing."""
+    found = folder / "schemathesis" / "bin" / "schemathesis"
+    if not found.exists():
+        _need("an empty environment", [sys.executable, "-m", "venv", "--clear", folder / "schemathesis"])
+        pip = [found.with_name("python"), "-m", "pip", "--disable-pip-version-check", "--no-input", "--retries", "2"]
+        _need("pip install", [*pip, "install", "-q", f"schemathesis=={SCHEMATHESIS}"])
     return found
 
 

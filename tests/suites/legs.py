@@ -112,6 +112,21 @@ def sdk(suite: Sdk, bin_: Path, folder: Path, url: str) -> Leg:
     return Leg(f"tests of {suite.name}", good, _timed(f"{passed} passed, {failed} failed", ended))
 
 
+UNJUDGED = "negative_data_rejection,positive_data_acceptance"
+"""Checks of schemathesis that ask a proxy for its upstream's judgement: what the schema does not tell passes."""
+
+
+def schema(command: Path, url: str) -> Leg:
+    """schemathesis: requests made after /openapi.json get no 5xx, and no answer that it does not tell."""
+    asked = [command, "run", f"{url}/openapi.json", "--header", "authorization: Bearer key", "--seed", "1"]
+    asked += ["--max-examples", "20", "--exclude-checks", UNJUDGED, "--generation-database", ":memory:"]
+    ended = step("schemathesis", asked, 240)
+    if ended.code:
+        say(ended.out[-4000:])
+    said = re.search(r"\d+ generated.*", ended.out)
+    return Leg("schemathesis", ended.code == 0, _timed(said.group(0) if said else "no word of its end", ended))
+
+
 def counted(ended: Ended) -> tuple[int, int]:
     """How many tests passed, and how many did not."""
     last = ended.out.strip().rpartition("\n")[2]

@@ -1,9 +1,9 @@
 """Runs what other people test gateways with against the proxy before `trimtab echo`.
 
-    python tests/suites/run.py FOLDER [--only comply,sdk,steady]
+    python tests/suites/run.py FOLDER [--only comply,sdk,schema,steady]
 
-FOLDER keeps the environment of the SDKs' tests and `steady`, made at their first run. What each suite is and expects is
-told in tests/README.md. Exits with 1 where a number is not the expected one.
+FOLDER keeps the environments of the SDKs' tests, schemathesis and `steady`, made at their first run. What each suite is
+and expects is told in tests/README.md. Exits with 1 where a number is not the expected one.
 """
 
 import argparse
@@ -14,17 +14,17 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 from suites import environment, steady
-from suites.legs import NAMES, PIPELINES, SDKS, Leg, comply, sdk
+from suites.legs import NAMES, PIPELINES, SDKS, Leg, comply, schema, sdk
 from suites.servers import Server, free_port, say
 
-KINDS = ("comply", "sdk", "steady")
+KINDS = ("comply", "sdk", "schema", "steady")
 
 
 def legs(folder: Path, kinds: set[str]) -> Iterator[Leg]:
     """The legs of the named kinds, one by one."""
     bin_ = environment.tests(folder) if kinds & {"sdk", "steady"} else folder
     command = environment.steady(folder) if "steady" in kinds else folder
-    if kinds & {"comply", "sdk"}:
+    if kinds & {"comply", "sdk", "schema"}:
         yield from _echoed(folder, bin_, kinds)
     if "steady" in kinds:
         yield from steady.legs(command, bin_, folder)
@@ -51,13 +51,17 @@ def _echoed(folder: Path, bin_: Path, kinds: set[str]) -> Iterator[Leg]:
                 yield from (comply(form, name, proxy.url) for name in names)
         if "sdk" in kinds:
             yield from (sdk(suite, bin_, folder, proxy.url) for suite in SDKS)
+        if "schema" in kinds:
+            yield schema(environment.schemathesis(folder), proxy.url)
 
 
 def main() -> int:
     """Run all; 1 where anything was not as expected, 2 where the environment could not be made."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
     parser.add_argument("folder", type=Path)
-    parser.add_argument("--only", default="comply,sdk", help=f"kinds, of {', '.join(KINDS)}; comply,sdk by default")
+    parser.add_argument(
+        "--only", default="comply,sdk,schema", help=f"kinds, of {', '.join(KINDS)}; steady is not by default"
+    )
     given = parser.parse_args()
     kinds = set(given.only.split(","))
     if not kinds <= set(KINDS):
