@@ -6,6 +6,7 @@ long for a head that comes byte by byte, and answers bad heads with an empty bod
 
 import asyncio
 import json
+import re
 from contextlib import suppress
 from typing import Any, ClassVar
 
@@ -50,6 +51,10 @@ def told(status: int, words: str | None = None) -> bytes:
     return json.dumps({"type": "error", "error": error}).encode()
 
 
+_CONTROL = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
+MOST_NAMES = 1_000
+
+
 class Http(H11Protocol):
     """Hypercorn's HTTP/1.1, with errors that say something."""
 
@@ -85,6 +90,9 @@ class Http(H11Protocol):
         await self._send_h11_event(h11.EndOfMessage())
 
     _head = b""
+    _chunked = False
+    _names: ClassVar[set[bytes]] = set()
+    """Names of headers that h11 has found good."""
 
     async def stream_send(self, event: Any) -> None:
         """Pass what a stream says to the client; a head goes out with what stands behind it, in one write.
@@ -92,11 +100,13 @@ class Http(H11Protocol):
         ASGI lets a server wait so: a response begins with its first body message.
         """
         if isinstance(event, Body):
-            data = self._bytes(h11.Data(data=event.data))
+            # h11 keeps no state over chunks, so that they need not pass it (22 calls for each).
+            data = b"%x\r\n%b\r\n" % (len(event.data), event.data) if self._chunked else self._body(event.data)
             if data is not None:
                 await self._write(data)
         elif isinstance(event, Response) and event.status_code >= 200:
             self._head = self._bytes(self._response(event)) or b""
+            self._chunked = b"\r\ntransfer-encoding: chunked\r\n" in self._head.lower()
         elif isinstance(event, EndBody):
             data = self._bytes(h11.EndOfMessage())
             if data or self._head:
@@ -108,7 +118,16 @@ class Http(H11Protocol):
         fields = [*event.headers, *self.config.response_headers("h11")]
         if self.keep_alive_requests >= self.config.keep_alive_max_requests:
             fields.append((b"connection", b"close"))
-        return h11.Response(headers=fields, status_code=event.status_code)
+        names = {name for name, _ in fields}
+        # One look at all values takes the place of two expressions for each header.
+        known = names <= self._names and not _CONTROL.search(b"".join([value for _, value in fields]))
+        response = h11.Response(headers=fields, status_code=event.status_code, _parsed=known)
+        if len(self._names) < MOST_NAMES:
+            self._names.update(names)
+        return response
+
+    def _body(self, data: bytes) -> bytes | None:
+        return self._bytes(h11.Data(data=data))
 
     def _bytes(self, event: Any) -> bytes | None:
         """An event as bytes; None where the client has already broken the connection's rules."""
@@ -217,6 +236,20 @@ class EndingServer(TCPServer):
         finally:
             idle.end()
             self.live.discard(self)
+
+    async def protocol_send(self, event: Any) -> None:
+        """Write at once where nobody else is writing and the socket takes it; else wait in line, as hypercorn does."""
+        writer = self.writer
+        if not isinstance(event, RawData) or self.send_lock.locked() or writer.transport.is_closing():
+            await super().protocol_send(event)
+            return
+        try:
+            writer.write(event.data)
+        except (ConnectionError, RuntimeError):
+            await self.protocol.handle(Closed())
+            return
+        if writer.transport.get_write_buffer_size():
+            await super().protocol_send(RawData(data=b""))
 
     async def close_idle(self) -> None:
         """Close a connection on which no request is under way."""

@@ -143,3 +143,71 @@ async def test_a_refused_head_request_gets_no_body() -> None:
         found = await answer(url, head)
     assert found.startswith(b"HTTP/1.1 400 ")
     assert found.endswith(b"\r\n\r\n")
+
+
+@asynccontextmanager
+async def answering(app: Any) -> AsyncIterator[str]:
+    async def whole(scope: Any, receive: Any, send: Any) -> None:
+        await (fine if scope["type"] == "lifespan" else app)(scope, receive, send)
+
+    listener, stop = listen("127.0.0.1", 0), asyncio.Event()
+    task = asyncio.create_task(run(whole, listener, 1.0, stop, ServeOptions()))
+    try:
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+    finally:
+        stop.set()
+        await task
+
+
+def begin(*fields: tuple[bytes, bytes]) -> dict[str, Any]:
+    return {"type": "http.response.start", "status": 200, "headers": [(b"content-type", b"text/plain"), *fields]}
+
+
+def piece(data: bytes, *, more: bool = True) -> dict[str, Any]:
+    return {"type": "http.response.body", "body": data, "more_body": more}
+
+
+@pytest.mark.parametrize("version", ["1.1", "1.0"])
+async def test_a_stream_is_chunked_where_the_client_can_read_that(version: str) -> None:
+    async def streams(scope: Any, receive: Any, send: Any) -> None:
+        for message in (begin(), piece(b"one"), piece(b""), piece(b"x" * 300), piece(b"", more=False)):
+            await send(message)
+
+    async with answering(streams) as url:
+        raw = await answer(url, f"GET / HTTP/{version}\r\nhost: a\r\nconnection: close\r\n\r\n".encode())
+    head, _, body = raw.partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 200")
+    chunked = b"3\r\none\r\n12c\r\n" + b"x" * 300 + b"\r\n0\r\n\r\n"
+    assert body == (chunked if version == "1.1" else b"one" + b"x" * 300)
+
+
+async def test_a_head_leaves_with_what_stands_behind_it() -> None:
+    async def answers(scope: Any, receive: Any, send: Any) -> None:
+        await send(begin((b"content-length", b"5")))
+        await send(piece(b"hello", more=False))
+
+    async with answering(answers) as url:
+        reader, writer = await connect(url)
+        for _ in range(2):
+            writer.write(GET + b"\r\n")
+            async with asyncio.timeout(PATIENCE):
+                # One read of a socket gives both: they were one write.
+                assert (await reader.read(65536)).endswith(b"\r\n\r\nhello")
+        writer.close()
+
+
+async def test_a_header_that_would_begin_another_line_never_leaves() -> None:
+    values = [b"fine", b"bad\r\nset-cookie: a=b", b"bad\nx: y", b"a\0b"]
+
+    async def injected(scope: Any, receive: Any, send: Any) -> None:
+        await send(begin((b"x-told", values.pop(0))))
+        await send(piece(b"end", more=False))
+
+    async with answering(injected) as url:
+        # The first teaches the name; the values of the others are looked at all the same.
+        assert b"x-told: fine" in await answer(url, GET + b"connection: close\r\n\r\n")
+        while values:
+            raw = await answer(url, GET + b"connection: close\r\n\r\n")
+            assert raw.startswith(b"HTTP/1.1 500")
+            assert b"bad" not in raw
+            assert b"a=b" not in raw
