@@ -50,6 +50,7 @@ class Cell(NamedTuple):
     way: str
     """DIRECT, or the model that the proxy is asked for."""
     fault: str
+    """One of FAULTS, with more words for the model's script behind it: `cut/think=1/cut=4`."""
 
 
 def own_model(agent: str) -> str:
@@ -130,7 +131,9 @@ class Bench:
         (place / "tmp").mkdir(parents=True)
         model = MODELS[0] if cell.way == DIRECT else cell.way
         asked = [cell.agent, self._urls.get(cell.way, self._urls[""]), place / "work", "--model", model, "--run", name]
-        asked += ["--fault", cell.fault, "--at", turn_of(cell.agent), "--times", "1", "--timeout", self._timeout]
+        fault, *words = cell.fault.split("/")
+        asked += ["--fault", fault, "--at", turn_of(cell.agent), "--times", "1", "--extra", " ".join(words)]
+        asked += ["--timeout", self._timeout]
         command = [sys.executable, self._tools / "run_client.py", *asked]
         # The agent's HOME is made under TMPDIR: by it are known the processes that it leaves behind.
         environ = {**os.environ, "CLIENT_CACHE": str(self._clients), "TMPDIR": str(place / "tmp")}
@@ -139,7 +142,7 @@ class Bench:
         told = json.loads(done.stdout.splitlines()[-1])
         target = place / "work" / "hello.txt"
         written = target.read_text(errors="replace") if target.exists() else None
-        row = {"outcome": outcome(told, written, cell.agent), **self._counted(name, cell.fault)}
+        row = {"outcome": outcome(told, written, cell.agent), **self._counted(name, fault)}
         row |= {key: told.get(key) for key in ("exit", "seconds", "version", "stdout_tail", "stderr_tail")}
         shutil.rmtree(place, ignore_errors=True)
         return row | {"run": name, "written": written if row["outcome"] == "wrong-file" else None}
@@ -253,4 +256,7 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    try:
+        sys.exit(main())
+    except KeyboardInterrupt:
+        sys.exit("interrupted: the same command goes on from here")
