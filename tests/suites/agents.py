@@ -39,7 +39,7 @@ MODELS = ("glm-4.6", "glm-4.6-openai")
 DIRECT = "direct"
 RANKS = ("wrong-file", "hang", "lost", "failed", "ok")
 """Outcomes from worst to best. `failed` says so by its exit code; `lost` wrote nothing and ended with 0."""
-FAR_SLOWER = (15.0, 2.0)
+FAR_SLOWER = (30.0, 2.0)
 """A run is far slower than another that takes S seconds where it takes longer than these seconds and this times S."""
 
 

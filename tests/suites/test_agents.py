@@ -46,10 +46,10 @@ def test_the_empty_file_that_aider_is_given_is_not_its_work() -> None:
         (("lost", 3.0), ("failed", 3.0), "better"),
         (("failed", 3.0), ("wrong-file", 3.0), "worse"),
         (("failed", 3.0), ("ok", 90.0), "better"),
-        (("ok", 3.0), ("ok", 18.0), "same"),
-        (("ok", 3.0), ("ok", 18.1), "slower"),
-        (("ok", 30.0), ("ok", 60.0), "same"),
-        (("ok", 30.0), ("ok", 60.1), "slower"),
+        (("ok", 3.0), ("ok", 33.0), "same"),
+        (("ok", 3.0), ("ok", 33.1), "slower"),
+        (("ok", 40.0), ("ok", 80.0), "same"),
+        (("ok", 40.0), ("ok", 80.1), "slower"),
     ],
 )
 def test_a_verdict_is_the_outcome_and_then_the_time(
