@@ -21,9 +21,10 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
+from suites.agents_told import DIRECT, Cell, compared, markdown, outcome, table
 from suites.servers import Server, free_port
 
 AGENTS = (
@@ -36,21 +37,6 @@ FAULTS = (
 )
 MODELS = ("glm-4.6", "glm-4.6-openai")
 """Two names of the shipped table: the upstream of the first speaks `messages`, that of the second `chat`."""
-DIRECT = "direct"
-RANKS = ("wrong-file", "hang", "lost", "failed", "ok")
-"""Outcomes from worst to best. `failed` says so by its exit code; `lost` wrote nothing and ended with 0."""
-FAR_SLOWER = (30.0, 2.0)
-"""A run is far slower than another that takes S seconds where it takes longer than these seconds and this times S."""
-
-
-class Cell(NamedTuple):
-    """One run."""
-
-    agent: str
-    way: str
-    """DIRECT, or the model that the proxy is asked for."""
-    fault: str
-    """One of FAULTS, with more words for the model's script behind it: `cut/think=1/cut=4`."""
 
 
 def own_model(agent: str) -> str:
@@ -67,26 +53,6 @@ def cells(agents: Iterable[str], models: Sequence[str], faults: Sequence[str]) -
     """All runs, those without the proxy and in the agents' own dialects first."""
     found = [Cell(agent, way, fault) for fault in faults for agent in agents for way in (DIRECT, *models)]
     return sorted(found, key=lambda cell: cell.way not in (DIRECT, own_model(cell.agent)))
-
-
-def outcome(told: dict[str, Any], written: str | None, agent: str) -> str:
-    """What became of a run, one of RANKS: `told` is what run_client.py printed, `written` the file's text if any."""
-    if written is not None and not told["tool_executed"] and (written.strip() or not agent.startswith("aider")):
-        return "wrong-file"  # aider is given an empty one
-    if told.get("timed_out"):
-        return "hang"
-    if told["exit"] != 0:
-        return "failed"
-    return "ok" if told["tool_executed"] else "lost"
-
-
-def verdict(direct: dict[str, Any], proxied: dict[str, Any]) -> str:
-    """How a run through the proxy compares to one without: `worse`, `slower`, `same` or `better`."""
-    before, after = RANKS.index(direct["outcome"]), RANKS.index(proxied["outcome"])
-    if before != after:
-        return "better" if after > before else "worse"
-    seconds, factor = FAR_SLOWER
-    return "slower" if proxied["seconds"] > max(direct["seconds"] + seconds, factor * direct["seconds"]) else "same"
 
 
 class Results:
@@ -107,8 +73,7 @@ class Results:
             self.of[cell] = whole
             with self._path.open("a") as out:
                 out.write(json.dumps(whole) + "\n")
-            direct = self.of.get(cell._replace(way=DIRECT))
-            said = verdict(direct, whole) if direct and cell.way != DIRECT else ""
+            said = "" if cell.way == DIRECT else compared(self.of, cell)
             print(
                 f"{cell.agent:20}{cell.way:16}{cell.fault:12}{row['outcome']:12}{row['seconds']:6.1f} s  {said}",
                 flush=True,
@@ -139,7 +104,9 @@ class Bench:
         environ = {**os.environ, "CLIENT_CACHE": str(self._clients), "TMPDIR": str(place / "tmp")}
         done = subprocess.run([str(part) for part in command], env=environ, capture_output=True, text=True, check=False)
         end_of(place)
-        told = json.loads(done.stdout.splitlines()[-1])
+        told = json.loads(done.stdout.splitlines()[-1]) if done.stdout else {"exit": None, "stderr_tail": done.stderr}
+        if told["exit"] is None:
+            raise RuntimeError(f"{cell.agent} was not run: {told['stderr_tail']}")
         target = place / "work" / "hello.txt"
         written = target.read_text(errors="replace") if target.exists() else None
         row = {"outcome": outcome(told, written, cell.agent), **self._counted(name, fault)}
@@ -154,10 +121,7 @@ class Bench:
     def _counted(self, name: str, fault: str) -> dict[str, Any]:
         """How many requests of a run reached the model, and how many of them met the fault."""
         lines = [line for line in self.said.read_text().splitlines() if f" run={name} " in line]
-        hits = sum(f" fault={fault} " in line for line in lines)
-        if not hits:
-            print(f"run {name} never met {fault}")
-        return {"requests": len(lines), "hits": hits}
+        return {"requests": len(lines), "hits": sum(f" fault={fault} " in line for line in lines)}
 
 
 def end_of(place: Path) -> None:
@@ -183,30 +147,6 @@ def bench(folder: Path, tools: Path, clients: Path, timeout: float, environ: dic
             yield made
 
 
-def table(
-    results: Results, agents: Sequence[str], models: Sequence[str], faults: Sequence[str]
-) -> tuple[str, list[str]]:
-    """A line per agent and fault, and those that are worse."""
-    lines, worse = [f"{'agent':20}{'fault':12}{'direct':16}" + "".join(f"{model:28}" for model in models)], []
-    for agent in agents:
-        for fault in faults:
-            direct = results.of.get(Cell(agent, DIRECT, fault))
-            line = f"{agent:20}{fault:12}{shown(direct):16}"
-            for model in models:
-                proxied = results.of.get(Cell(agent, model, fault))
-                said = verdict(direct, proxied) if direct and proxied else "?"
-                line += f"{shown(proxied) + ' ' + said:28}"
-                if said in ("worse", "slower"):
-                    worse.append(f"{agent} {model} {fault}: {said}")
-            lines.append(line.rstrip())
-    return "\n".join(lines), worse
-
-
-def shown(row: dict[str, Any] | None) -> str:
-    """A run in a few letters."""
-    return "-" if row is None else f"{row['outcome']} {row['seconds']:.0f} s"
-
-
 @contextmanager
 def pooled(jobs: int) -> Iterator[ThreadPoolExecutor]:
     """Threads that begin nothing more once the work is interrupted."""
@@ -230,6 +170,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="a variable of the proxy")
     parser.add_argument("--again", action="store_true", help="make runs anew that are there")
     parser.add_argument("--table", action="store_true", help="run nothing, show the table")
+    parser.add_argument("--markdown", action="store_true", help="the same, as in docs/agents.md")
     return parser.parse_args()
 
 
@@ -241,7 +182,7 @@ def main() -> int:
     agents, models, faults = (value.split(",") for value in (given.agents, given.models, given.faults))
     results = Results(folder / "results.jsonl")
     missing = [cell for cell in cells(agents, models, faults) if given.again or cell not in results.of]
-    if missing and not given.table:
+    if missing and not (given.table or given.markdown):
         clients = Path(os.environ.get("CLIENT_CACHE", folder / "clients"))
         environ = {"CACHE_DIR": str(folder / "cache"), **dict(pair.split("=", 1) for pair in given.set)}
         # cline starts a daemon on a port of its own: one at a time.
@@ -250,8 +191,8 @@ def main() -> int:
             with pooled(given.jobs) as pool:
                 list(pool.map(made.into(results), [cell for cell in missing if cell not in alone]))
                 list(map(made.into(results), alone))
-    text, worse = table(results, agents, models, faults)
-    print(text, *worse, sep="\n")
+    text, worse = table(results.of, agents, models, faults)
+    print(markdown(results.of, agents, models, faults) if given.markdown else text, *worse, sep="\n")
     return 1 if worse else 0
 
 

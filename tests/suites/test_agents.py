@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 
-from suites.agents import DIRECT, MODELS, Cell, Results, cells, outcome, table, verdict
+from suites.agents import MODELS, Results, cells
+from suites.agents_told import DIRECT, Cell, markdown, outcome, table, verdict
 
 
 def told(code: int | None = 0, *, wrote: bool = False, late: bool = False) -> dict[str, Any]:
@@ -69,10 +70,34 @@ def test_an_interrupted_matrix_goes_on_and_the_last_run_of_a_cell_holds(tmp_path
     first = Results(path)
     cell = Cell("pi", DIRECT, "cut")
     for found in ("failed", "ok"):
-        first.add(cell, {"outcome": found, "seconds": 2.0})
-    first.add(cell._replace(way="glm-4.6"), {"outcome": "failed", "seconds": 2.0})
+        first.add(cell, {"outcome": found, "seconds": 2.0, "hits": 1})
+    first.add(cell._replace(way="glm-4.6"), {"outcome": "failed", "seconds": 2.0, "hits": 1})
     again = Results(path)
     assert again.of == first.of
-    text, worse = table(again, ["pi"], ["glm-4.6", "glm-4.6-openai"], ["cut"])
+    text, worse = table(again.of, ["pi"], ["glm-4.6", "glm-4.6-openai"], ["cut"])
     assert text.splitlines()[1].split() == ["pi", "cut", *("ok", "2", "s"), *("failed", "2", "s", "worse"), "-", "?"]
     assert worse == ["pi glm-4.6 cut: worse"]
+
+
+def test_a_run_that_met_no_fault_says_nothing() -> None:
+    runs = {
+        Cell("pi", way, "cut"): {"outcome": "ok", "seconds": 2.0, "hits": way == DIRECT} for way in (DIRECT, *MODELS)
+    }
+    assert table(runs, ["pi"], MODELS, ["cut"])[0].splitlines()[1].split().count("?") == 2
+
+
+def test_the_table_of_the_page_shows_what_is_not_well_and_counts_the_rest() -> None:
+    runs = {
+        Cell("pi", way, fault): {"outcome": found, "seconds": 2.0, "hits": 1}
+        for way, fault, found in [
+            (DIRECT, "cut", "lost"),
+            ("glm-4.6", "cut", "ok"),
+            (DIRECT, "429", "ok"),
+            ("glm-4.6", "429", "ok"),
+        ]
+    }
+    assert markdown(runs, ["pi"], MODELS, ["cut", "429"]).splitlines()[2:] == [
+        "| cut | pi | lost | ok | - |",
+        "",
+        "2 runs through the proxy, compared with those without: 1 same, 1 better, 0 slower, 0 worse; 2 not run.",
+    ]
