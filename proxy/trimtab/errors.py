@@ -15,10 +15,10 @@ A message names place, reason and remedy, and never holds a key or a prompt.
 from collections.abc import Mapping
 from enum import StrEnum
 
-LOST = "connection lost (premature close)"
+LOST = "provider returned error: connection lost (premature close)"
 """Begins the message of a reply that broke off. In an open stream agents know by words whether trying again may help:
-pi by `connection lost`, Continue by `premature close` (seen with tools/agents)."""
-TIMED_OUT = "timed out (aborted)"
+Cline by `provider returned error`, pi by `connection lost`, Continue by `premature close` (read in their sources)."""
+TIMED_OUT = "provider returned error: timed out (aborted)"
 """The same for silence: pi knows `timed out`, Continue `aborted`."""
 
 

@@ -106,7 +106,9 @@ _AGENTS = (
     ("continue", re.compile(r"^continue", re.IGNORECASE), False),
     ("pi", re.compile(r"^pi(?:-coding-agent)?/", re.IGNORECASE), False),
     ("aider", re.compile(r"^(?:aider|litellm)\b", re.IGNORECASE), False),
-    ("sdk", re.compile(r"^(?:async)?(?:openai|anthropic)/|^ai(?:-sdk)?/|\bai-sdk/", re.IGNORECASE), False),
+    # It tries a request again, and no stream that has begun. Cline 3 names itself by nothing else.
+    ("ai-sdk", re.compile(r"^ai(?:-sdk)?/|\bai-sdk/", re.IGNORECASE), True),
+    ("sdk", re.compile(r"^(?:async)?(?:openai|anthropic)/", re.IGNORECASE), False),
 )
 
 

@@ -174,7 +174,10 @@ def test_no_first_byte_in_time() -> None:
             watching.expect(60, 30)
             await silence(1000)
 
-    assert run(end(work())) == ("timed out (aborted): the upstream sent no first byte within 60 s", 67)
+    assert run(end(work())) == (
+        "provider returned error: timed out (aborted): the upstream sent no first byte within 60 s",
+        67,
+    )
 
 
 @pytest.mark.parametrize("pinging", [False, True])
@@ -188,7 +191,7 @@ def test_silence_between_two_pieces(pinging: bool) -> None:
             watching.touch()
             await silence(1000)
 
-    assert run(end(work())) == ("timed out (aborted): the upstream went silent for 30 s", 159)
+    assert run(end(work())) == ("provider returned error: timed out (aborted): the upstream went silent for 30 s", 159)
 
 
 def test_before_the_upstream_is_asked_nothing_is_too_slow() -> None:
@@ -219,7 +222,10 @@ def test_asking_again_begins_a_new_wait_for_the_first_byte() -> None:
             watching.expect(60, 30)
             await silence(1000)
 
-    assert run(end(work())) == ("timed out (aborted): the upstream sent no first byte within 60 s", 70)
+    assert run(end(work())) == (
+        "provider returned error: timed out (aborted): the upstream sent no first byte within 60 s",
+        70,
+    )
 
 
 def test_the_first_ping_comes_late_and_the_others_regularly() -> None:
@@ -380,7 +386,11 @@ def test_after_a_silence_another_attempt_may_follow() -> None:
                 await silence(50)
         return caught.value.message, now(), "began" if caught.value.began else "silent"
 
-    assert run(main()) == ("timed out (aborted): the upstream sent no first byte within 60 s", 110, "silent")
+    assert run(main()) == (
+        "provider returned error: timed out (aborted): the upstream sent no first byte within 60 s",
+        110,
+        "silent",
+    )
 
 
 def test_between_two_attempts_nothing_is_too_slow() -> None:

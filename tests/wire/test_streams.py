@@ -94,6 +94,7 @@ async def test_a_broken_stream_ends_in_the_dialects_error_and_in_no_end(tmp_path
 
 
 AGAIN = {
+    "cline": r"provider returned error",
     "continue": r"premature close|premature end|connection reset|socket hang up|aborted|overloaded",
     "pi": r"connection.?lost|timed? out|overloaded|rate.?limit",
 }
