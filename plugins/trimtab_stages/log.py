@@ -147,6 +147,11 @@ class Log(Stage[LogOptions]):
             self._put(writer, came, len(exchange.received.head.scanned.raw))
         sent = self._body(exchange, target, "request", exchange.conversation)
         self._put(writer, sent, max(outcome.sent_bytes, len(exchange.conversation.head.scanned.raw)))
+        left = exchange.sent
+        # In the client's own dialect that is the conversation, but for a second try that left something out.
+        apart = target is not None and (target.dialect != exchange.dialect or left is not exchange.first_sent)
+        if target is not None and apart and left is not None:
+            self._put(writer, self._body(exchange, target, "sent", left, target.dialect), len(left))
         if heard is not None:
             size = outcome.received_bytes + EVENT_BYTES * len(heard.events)
             self._put(writer, self._body(exchange, target, "reply", heard.events), size)
@@ -154,14 +159,16 @@ class Log(Stage[LogOptions]):
             refusal = outcome.error.body
             self._put(writer, self._body(exchange, target, "reply", refusal), len(refusal))
 
-    def _body(self, exchange: Exchange, target: Target | None, direction: str, content: Any) -> Body:
+    def _body(
+        self, exchange: Exchange, target: Target | None, direction: str, content: Any, dialect: str | None = None
+    ) -> Body:
         return Body(
             time=0.0 if self._services is None else self._services.clock.now(),
             id=exchange.id,
             direction=direction,
             upstream=None if target is None else target.upstream.name,
             model=None if target is None else target.model.name,
-            dialect=exchange.conversation.dialect,
+            dialect=dialect or exchange.conversation.dialect,
             content=content,
         )
 

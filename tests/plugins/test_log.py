@@ -17,12 +17,16 @@ from trimtab.api import (
     Event,
     Exchange,
     Finished,
+    Model,
     Refused,
     Started,
     StopReason,
+    Target,
     TextDelta,
+    Upstream,
     UpstreamError,
     Usage,
+    replace,
 )
 from trimtab.testing import StageBench
 from trimtab_stages.auth import Auth, AuthOptions
@@ -137,6 +141,24 @@ async def test_bodies_are_kept_whole(tmp_path: Path, said: list[Any]) -> None:
     assert reply["body"]["content"] == [{"type": "text", "text": "blue"}]
     assert reply["body"]["usage"]["cache_read"] == 900
     assert [record["extra"].get("bodies") for record in said] == [None]
+
+
+@pytest.mark.parametrize(("dialect", "again"), [("messages", False), ("chat", True)])
+async def test_what_left_in_another_form_is_kept_as_it_left(tmp_path: Path, dialect: Any, again: bool) -> None:
+    file = tmp_path / "bodies.jsonl"
+    async with StageBench(Log(LogOptions(upstream=UpstreamLog(file=str(file))))) as bench:
+        other = Upstream(name="other", dialect=dialect, base_url="http://other.test")
+        exchange, plain = ended(bench), ended(bench)
+        exchange.aim(Target(other, Model(name="m")))
+        exchange.sent = b'{"max_tokens": 1}'
+        exchange.first_sent = b"{}" if again else exchange.sent
+        bench.done(exchange)
+        plain.aim(Target(replace(other, dialect="chat"), Model(name="m")))
+        plain.sent = plain.first_sent = b"{}"
+        bench.done(plain)
+    request, left, same = map(json.loads, file.read_text().splitlines())
+    assert [line["direction"] for line in (request, left, same)] == ["request", "sent", "request"]
+    assert (left["dialect"], left["body"], left["upstream"]) == (dialect, {"max_tokens": 1}, "other")
 
 
 async def test_an_upstreams_refusal_is_kept(tmp_path: Path) -> None:

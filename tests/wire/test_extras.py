@@ -40,7 +40,7 @@ async def answered(folder: Path, *data: bytes, pipelines: str = PIPELINES) -> li
         return [msgspec.json.decode(line[6:]) for line in answer.body.split(b"\n") if line.startswith(b"data: ")]
 
 
-async def test_zeros_at_the_start_become_our_count_and_the_end_tells_the_truth(tmp_path: Path) -> None:
+async def test_P12_zeros_at_the_start_become_our_count_and_the_end_tells_the_truth(tmp_path: Path) -> None:
     start, text, delta, stop = await answered(tmp_path, ZEROS, TEXT, TRUE, STOP)
     assert start["message"]["odd"] == [1]
     assert 5 < start["message"]["usage"]["input_tokens"] < 40

@@ -2,11 +2,11 @@
 
 import time
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any
+from typing import Any, Self
 
 import msgspec
 
-from trimtab.conversation import Block, Head, Tool
+from trimtab.conversation import Block, Conversation, Head, Tool
 from trimtab.dialects import chat_reply, chat_request, edits, problems
 from trimtab.dialects.base import Decoder, Dialect, Encoder, Prompt, Rendered, Wanted
 from trimtab.dialects.chat_decode import ChatDecoder
@@ -58,9 +58,17 @@ class Chat(Dialect):
     )
     ping = PING
 
-    def __init__(self, token: Token = token, now: Callable[[], float] = time.time) -> None:
+    def __init__(self, token: Token = token, now: Callable[[], float] = time.time, *, legacy: bool = False) -> None:
+        """`legacy` is the form of replies to requests that offer `functions`."""
         self._token = token
         self._now = now
+        self._legacy = legacy
+
+    def bound(self, conversation: Conversation) -> Self:
+        """The dialect for the replies to one request: one that offers `functions` knows no `tool_calls`."""
+        head = conversation.head
+        legacy = bool(head.get("functions")) and not head.get("tools")
+        return type(self)(self._token, self._now, legacy=True) if legacy else self
 
     def blocks(self, raw: bytes) -> tuple[Block, ...]:
         """The blocks of one message."""
@@ -95,7 +103,7 @@ class Chat(Dialect):
 
     def encoder(self, model: str, *, usage: bool) -> Encoder:
         """An encoder for one client stream."""
-        return ChatEncoder(model, usage=usage, token=self._token, now=self._now)
+        return ChatEncoder(model, usage=usage, token=self._token, now=self._now, legacy=self._legacy)
 
     def unfold(self, body: bytes) -> list[Event]:
         """The events of a non-streaming reply. Raises UpstreamError when it is none."""
@@ -103,7 +111,7 @@ class Chat(Dialect):
 
     def fold(self, events: Iterable[Event], model: str) -> bytes:
         """The non-streaming reply for a whole sequence of events. Raises UpstreamError when it failed."""
-        return chat_reply.fold(events, model, self._token, self._now)
+        return chat_reply.fold(events, model, self._token, self._now, legacy=self._legacy)
 
     def patch(self, raw: bytes, before: Sequence[Event], after: Sequence[Event]) -> bytes | None:
         """A frame or body with changed events written into it, all else as it was; None when that cannot be."""

@@ -40,9 +40,13 @@ def failure(cause: Cause, text: str, param: str | None, code: str | None = None)
 class ChatEncoder(Encoder):
     """Writes one stream; the usage comes in a chunk of its own, and only to those who asked."""
 
-    def __init__(self, model: str, *, usage: bool, token: Token, now: Callable[[], float]) -> None:
+    def __init__(
+        self, model: str, *, usage: bool, token: Token, now: Callable[[], float], legacy: bool = False
+    ) -> None:
+        """`legacy` says that the client offered `functions`, so that it knows one call, as `function_call`."""
         self._model = model
         self._usage = usage
+        self._legacy = legacy
         self._token = token
         self._now = now
         self._head: dict[str, Any] = {}
@@ -105,13 +109,19 @@ class ChatEncoder(Encoder):
 
     def _call(self, event: ToolStart) -> bytes:
         """Calls are numbered among themselves, not among all blocks."""
+        if self._legacy and self._calls:
+            return b""
         number = self._calls[event.index] = len(self._calls)
         self._empty.add(event.index)
         function = {"name": event.name, "arguments": ""}
+        if self._legacy:
+            return self._chunk({"function_call": function})
         call = {"index": number, "id": event.id, "type": "function", "function": function}
         return self._chunk({"tool_calls": [call]})
 
     def _arguments(self, index: int, json: str) -> bytes:
+        if self._legacy:
+            return self._chunk({"function_call": {"arguments": json}})
         return self._chunk({"tool_calls": [{"index": self._calls[index], "function": {"arguments": json}}]})
 
     def _fill(self, index: int) -> bytes:
@@ -124,7 +134,7 @@ class ChatEncoder(Encoder):
     def _finish(self, finished: Finished) -> bytes:
         self._over = True
         filled = b"".join(self._fill(index) for index in sorted(self._empty))
-        end = self._chunk({}, stops.CHAT[finished.reason])
+        end = self._chunk({}, stops.chat(finished.reason, legacy=self._legacy))
         return filled + end + self._counted(finished) + DONE
 
     def _counted(self, finished: Finished) -> bytes:

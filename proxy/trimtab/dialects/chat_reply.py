@@ -66,15 +66,14 @@ def _blocks(choice: Choice) -> list[Event]:
     return events
 
 
-def fold(events: Iterable[Event], model: str, token: Token, now: Callable[[], float]) -> bytes:
-    """The whole reply for a sequence of events. Raises UpstreamError when that failed or never ended."""
+def fold(events: Iterable[Event], model: str, token: Token, now: Callable[[], float], *, legacy: bool = False) -> bytes:
+    """The whole reply for a sequence of events; with `legacy` the first call of it is a `function_call`.
+
+    Raises UpstreamError when the reply failed or never ended.
+    """
     reply = gather(events)
-    choice = {
-        "index": 0,
-        "message": _message(reply),
-        "logprobs": None,
-        "finish_reason": stops.CHAT[reply.finished.reason],
-    }
+    finish = stops.chat(reply.finished.reason, legacy=legacy)
+    choice = {"index": 0, "message": _message(reply, legacy=legacy), "logprobs": None, "finish_reason": finish}
     usage = usage_json(reply.finished.usage or reply.started.usage)
     whole = {
         "id": fitting(reply.started.id, ID, token),
@@ -86,7 +85,7 @@ def fold(events: Iterable[Event], model: str, token: Token, now: Callable[[], fl
     return msgspec.json.encode(whole | ({} if usage is None else {"usage": usage}))
 
 
-def _message(reply: Gathered) -> dict[str, Any]:
+def _message(reply: Gathered, *, legacy: bool) -> dict[str, Any]:
     calls = [
         {"id": piece.id, "type": "function", "function": {"name": piece.name, "arguments": piece.text or "{}"}}
         for piece in reply.pieces
@@ -96,7 +95,9 @@ def _message(reply: Gathered) -> dict[str, Any]:
     message: dict[str, Any] = {"role": "assistant", "content": text or (None if calls else ""), "refusal": None}
     if thought := reply.text(ThinkingDelta):
         message["reasoning_content"] = thought
-    return message | ({"tool_calls": calls} if calls else {}) | {"annotations": []}
+    if calls:
+        message |= {"function_call": calls[0]["function"]} if legacy else {"tool_calls": calls}
+    return message | {"annotations": []}
 
 
 def patch(raw: bytes, before: Sequence[Event], after: Sequence[Event]) -> bytes | None:

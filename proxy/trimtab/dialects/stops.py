@@ -47,6 +47,11 @@ CHAT = {
 }
 
 
+def chat(reason: StopReason, *, legacy: bool) -> str:
+    """The word of chat; clients of the time of `functions` know another one for a call."""
+    return "function_call" if legacy and reason is StopReason.TOOL_USE else CHAT[reason]
+
+
 def reason(native: str, *, called: bool) -> StopReason:
     """The reason behind an upstream's word; `called` says whether the reply holds a tool call, which outweighs it."""
     found = OWN.get(native, StopReason.END)

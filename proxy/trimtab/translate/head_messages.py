@@ -141,6 +141,8 @@ RULES: Rules = {
     "reasoning_effort": _effort,
     "thinking": _thinking,
     "response_format": _format,
+    # An empty one asks for a search, too.
+    "web_search_options": lambda draft, _: draft.drop("web_search_options"),
 }
 """What becomes of each member; the others have no place in messages."""
 
@@ -159,7 +161,10 @@ def _choose(draft: Draft) -> None:
     said = draft.conversation.head
     name = "tool_choice" if said.get("tool_choice") is not None else "function_call"
     choice = _choice(said.get(name))
-    if said.get("parallel_tool_calls") is False and choice != {"type": "none"}:
+    # Whoever offers `functions` knows one call in a reply.
+    legacy = bool(said.get("functions")) and not said.get("tools")
+    single = said.get("parallel_tool_calls") is False or legacy
+    if single and choice != {"type": "none"}:
         choice = {**(choice or {"type": "auto"}), "disable_parallel_tool_use": True}
     if choice is not None:
         draft.set("tool_choice", choice, name)

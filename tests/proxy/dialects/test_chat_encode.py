@@ -76,3 +76,19 @@ def test_usage_stands_in_a_chunk_without_choices_before_the_end() -> None:
 def test_an_error_names_its_member() -> None:
     error = msgspec.json.decode(failure(Cause.MALFORMED, "no", "model"))["error"]
     assert (error["message"], error["param"], set(error)) == ("no", "model", {"message", "type", "param", "code"})
+
+
+def test_who_offered_functions_gets_one_function_call() -> None:
+    encoder = ChatEncoder("m", usage=False, token=lambda: "t", now=lambda: 1.0, legacy=True)
+    calls = [ToolStart("a", "read", 0), ToolDelta('{"b":1}', 0), BlockStop(0)]
+    more = [ToolStart("c", "list", 1), ToolDelta("{}", 1), BlockStop(1)]
+    wire = encoder.encode([Started(), *calls, *more, Finished(StopReason.TOOL_USE)])
+    choices = [msgspec.json.decode(frame[6:])["choices"][0] for frame in wire.split(b"\n\n")[:-2]]
+    assert [choice["delta"].get("function_call") for choice in choices] == [
+        None,
+        {"name": "read", "arguments": ""},
+        {"arguments": '{"b":1}'},
+        None,
+    ]
+    assert choices[-1]["finish_reason"] == "function_call"
+    assert b"tool_calls" not in wire

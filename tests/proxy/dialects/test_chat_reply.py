@@ -110,3 +110,12 @@ def test_a_patch_writes_into_the_text_and_leaves_the_rest() -> None:
     assert patch(raw, before, after) == raw.replace(b'"hi"', b'"ho"')
     assert patch(raw, before, before) == raw
     assert patch(raw, before, before[:-1]) is None
+
+
+def test_who_offered_functions_gets_one_function_call() -> None:
+    calls = [ToolStart("a", "read", 0), ToolDelta("{}", 0), BlockStop(0), ToolStart("b", "list", 1), BlockStop(1)]
+    events = [Started(), *calls, Finished(StopReason.TOOL_USE)]
+    found = msgspec.json.decode(fold(events, "m", lambda: "t", lambda: 1.0, legacy=True))["choices"][0]
+    assert found["finish_reason"] == "function_call"
+    assert found["message"]["function_call"] == {"name": "read", "arguments": "{}"}
+    assert "tool_calls" not in found["message"]

@@ -7,13 +7,14 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import published
+import responding
 from laws.samples import REPLIES
 from trimtab.dialects.sse import Framer, parse
 from wire.harness import PATIENCE, PIPELINES, Answer, connect, post, proxying, request
 from wire.harness import parse as read
 from wire.scripted import SSE, Link, Sent, playing
 
-CHAT, MESSAGES = "/v1/chat/completions", "/v1/messages"
+CHAT, MESSAGES, RESPONSES = "/v1/chat/completions", "/v1/messages", "/v1/responses"
 GLM, GLM_CHAT = "glm-4.6", "glm-4.6-openai"
 """Names that lead to the upstream of `messages`, and to that of `chat`, which has z.ai's quirks."""
 
@@ -147,6 +148,10 @@ def _check(path: str, played: Played) -> None:
         told = MESSAGES if sent.path.endswith(MESSAGES) else CHAT
         if told != path and not sent.path.endswith("/count_tokens"):
             published.asked("messages" if told == MESSAGES else "chat", json.loads(sent.body))
+    if path == RESPONSES:
+        if played.status == 200 and played.answer.body[:1] == b"{":
+            responding.whole(played.answer.json)
+        return
     if played.status != 200 or (played.sent and not played.sent[0].path.endswith(path)):
         published.check("messages" if path == MESSAGES else "chat", played.status, played.answer.body)
 

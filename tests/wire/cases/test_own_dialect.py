@@ -10,12 +10,14 @@ from laws.samples import REPLIES
 from wire.cases.play import (
     CHAT,
     DEFAULT,
+    DONE,
     GLM,
     GLM_CHAT,
     IMAGE,
     IMAGE_URL,
     MESSAGES,
     assistant,
+    data,
     play,
     sent,
     text,
@@ -107,3 +109,18 @@ async def test_P24_numbers_are_brought_within_zais_limits(
     for path in (CHAT, MESSAGES):
         found = await sent(tmp_path, path, {"model": GLM_CHAT, "max_tokens": 9, **given, "messages": [user("hi")]})
         assert left.items() <= found.items()
+
+
+@pytest.mark.parametrize("bytewise", [False, True])
+async def test_P39_in_its_own_dialect_a_finish_on_every_chunk_passes_as_it_came(tmp_path: Path, bytewise: bool) -> None:
+    """Bytes that no stage changed pass (promise 1); what is booked is the last word all the same."""
+    usage = {"prompt_tokens": 30, "completion_tokens": 4, "total_tokens": 34}
+    chunks = [
+        data({"id": "c", "model": GLM_CHAT, "choices": [{"index": 0, "delta": delta, "finish_reason": "stop"}], **more})
+        for delta, more in (({"content": "one"}, {}), ({"content": " two"}, {}), ({}, {"usage": usage}))
+    ]
+    asked = {"model": GLM_CHAT, "stream": True, "stream_options": {"include_usage": True}, "messages": [user("hi")]}
+    played = await play(tmp_path, CHAT, asked, [*chunks, DONE], bytewise=bytewise)
+    assert played.text() == "one two"
+    assert played.frames[-1] == b"[DONE]"
+    assert [frame["usage"]["prompt_tokens"] for frame in played.frames[:-1] if frame.get("usage")] == [30]
