@@ -23,19 +23,23 @@ WORDS = re.findall(
 )
 
 
-def small(client: Client, *, stream: bool = False) -> Make:
+def small(client: Client, *, stream: bool = False, model: str = "") -> Make:
     """A body of 1 KB."""
-    head = _head(client, stream=stream)
+    head = _head(client, stream=stream, model=model)
     room = SMALL - len(_json(head | _prompt(client, "", "")))
     body = _json(head | _prompt(client, _prose(Random(1), room // 2), _prose(Random(2), room - room // 2)))
     return lambda: [body]
 
 
-def agent(client: Client) -> Make:
+def agent(client: Client, *, model: str = "") -> Make:
     """A body of 421 KB with 200 messages (199 for Anthropic) and 15 tools; only the last message is new each time."""
     rng = Random(7)
     tools = [_tool(client, f"tool_{number}", _prose(rng, 500)) for number in range(TOOLS)]
-    around = _head(client, stream=False) | {"tools": tools} | _prompt(client, _prose(rng, 12_000), _prose(rng, 800))
+    around = (
+        _head(client, stream=False, model=model)
+        | {"tools": tools}
+        | _prompt(client, _prose(rng, 12_000), _prose(rng, 800))
+    )
     first = around.pop("messages")
     room = (LARGE - len(_json(around))) // (MESSAGES // 2)
     messages = [*first, *_turns(client, rng, room, MESSAGES - len(first))][: MESSAGES - 1]
@@ -59,8 +63,8 @@ def _turns(client: Client, rng: Random, room: int, number: int) -> list[dict[str
     return turns
 
 
-def _head(client: Client, *, stream: bool) -> dict[str, Any]:
-    head: dict[str, Any] = {"model": MODELS[client], "max_tokens": 4096, "stream": stream}
+def _head(client: Client, *, stream: bool, model: str = "") -> dict[str, Any]:
+    head: dict[str, Any] = {"model": model or MODELS[client], "max_tokens": 4096, "stream": stream}
     return head | {"stream_options": {"include_usage": True}} if stream and client == "chat" else head
 
 

@@ -34,6 +34,8 @@ class Plan(NamedTuple):
     seconds: float = 3.0
     most: int = 20_000
     streams: bool = False
+    fields: str = ""
+    """Lines of further headers, each with its end."""
 
 
 class Measured(NamedTuple):
@@ -123,8 +125,12 @@ async def load(port: int, plan: Plan) -> Measured:
                     _stream(connection, plan, number) if plan.streams else _repeat(connection, plan, begun, latencies)
                 )
                 group.create_task(work)
-    except* BadAnswer as group_error:
-        raise BadAnswer(str(group_error.exceptions[0])) from None
+    except ExceptionGroup as several:
+        # Of a group that `except*` handles, what is raised anew would come as a group again.
+        first = several.exceptions[0]
+        if not isinstance(first, BadAnswer | TimeoutError):
+            raise
+        raise BadAnswer(str(first) or f"no answer within {TIMEOUT:g} s") from None
     finally:
         for transport, _ in open_ones:
             transport.close()
@@ -150,5 +156,5 @@ async def _stream(connection: Connection, plan: Plan, number: int) -> None:
 
 def _request(plan: Plan) -> list[bytes]:
     parts = plan.make()
-    head = f"POST {plan.path} HTTP/1.1\r\ncontent-length: {sum(map(len, parts))}\r\n{_FIELDS}\r\n"
+    head = f"POST {plan.path} HTTP/1.1\r\ncontent-length: {sum(map(len, parts))}\r\n{_FIELDS}{plan.fields}\r\n"
     return [head.encode(), *parts]

@@ -59,7 +59,7 @@ def running(folder: Path, *, bare: bool = True) -> Iterator[list[Target]]:
     """The mock, and before it the bare hop and trimtab with its default chain; stopped at the end."""
     where = cores()
     os.sched_setaffinity(0, {where.others})
-    mock, hop, trimtab = _free(), _free(), _free()
+    mock, hop, trimtab = free(), free(), free()
     base = f"http://127.0.0.1:{mock}"
     addresses = {"UPSTREAM_BASE": base, "OPENAI_UPSTREAM_BASE": f"{base}/v1", "CACHE_DIR": str(folder / "cache")}
     with ExitStack() as stack:
@@ -86,10 +86,18 @@ class NotStarted(Exception):
     """A target does not take connections; the text ends with the last of its output."""
 
 
-async def ready(target: Target, every: float = 0.05) -> None:
+def beside(
+    stack: ExitStack, folder: Path, name: str, command: Sequence[str], port: int, environ: Mapping[str, str]
+) -> Target:
+    """Another server on the targets' core, stopped with the stack."""
+    pid = stack.enter_context(_process(folder, name, command, cores().target, environ))
+    return Target(name, port, _output(folder, name), pid)
+
+
+async def ready(target: Target, every: float = 0.05, within: float = READY_WITHIN) -> None:
     """Wait until a target takes connections. Raises NotStarted when it does not."""
     try:
-        async with asyncio.timeout(READY_WITHIN):
+        async with asyncio.timeout(within):
             while not await _connects(target.port):  # noqa: ASYNC110  # another process tells no event
                 await asyncio.sleep(every)
     except TimeoutError:
@@ -164,6 +172,7 @@ def _stop(process: subprocess.Popen[bytes]) -> None:
         return
 
 
-def _free() -> int:
+def free() -> int:
+    """A port that nobody listens on."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         return int(listener.getsockname()[1])
