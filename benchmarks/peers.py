@@ -1,6 +1,6 @@
 """What does a request cost in other proxies, beside trimtab and the barest hop, in one run?
 
-python -m benchmarks.peers FOLDER [--only NAME ...] [--quick] [--json]
+python -m benchmarks.peers [--folder FOLDER] [--only NAME ...] [--quick] [--json]
 """
 
 import argparse
@@ -61,7 +61,8 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         "python -m benchmarks.peers", description=__doc__.splitlines()[0] if __doc__ else ""
     )
-    parser.add_argument("folder", help="where they are installed, and found again; some take a GB")
+    usual = Path(tempfile.gettempdir()) / "trimtab-peers"
+    parser.add_argument("--folder", default=usual, help="where they are installed, 2 GB in all, and found again")
     names = [rival.name for rival in RIVALS]
     parser.add_argument("--only", nargs="+", choices=names, metavar="NAME", help=f"of {', '.join(names)}")
     parser.add_argument("--quick", action="store_true", help="one short round")
