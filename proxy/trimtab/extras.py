@@ -55,7 +55,7 @@ def _context(exchange: Exchange, target: Target, usage: Usage, used: int, share:
         "tokens_saved": saved(exchange),
         "processing_time_ms": round(1000 * sum([seconds for _, seconds in exchange.timings]), 3),
         "cache_hit_ratio": round(usage.cache_read / used, 4) if used else 0.0,
-        "note": "estimated by the proxy: the upstream told no usage" if usage.estimated else None,
+        "note": "estimated by the proxy: the upstream did not tell the whole usage" if usage.estimated else None,
     }
 
 
@@ -71,24 +71,23 @@ def opened(exchange: Exchange, events: Sequence[Event]) -> Sequence[Event]:
 
 
 def ended(exchange: Exchange, events: Sequence[Event], characters: int) -> Sequence[Event]:
-    """The events with an estimate at the end, where the upstream told no usage; by the reply's size in characters."""
-    if not characters or not any(isinstance(event, Finished) and _silent(event.usage) for event in events):
-        return events
+    """The events with an estimate at the end of what the upstream did not tell, of the reply by its characters."""
+    lacking = [event for event in events if isinstance(event, Finished) and _silent(event.usage, characters)]
     count, told = exchange.get(TokenCount), exchange.outcome.usage
-    if count is None and told is None:
+    if not lacking or (count is None and told is None):
         return events
-    output = -(-characters // PER_TOKEN)
-    if told is not None:
-        guess = replace(told, output=output, estimated=True)
-    else:
-        guess = Usage(input=0 if count is None else count.calibrated, output=output, estimated=True)
+    guess = told or Usage()
+    if not guess.prompt and count is not None:
+        guess = replace(guess, input=count.calibrated, estimated=True)
+    if not guess.output and characters:
+        guess = replace(guess, output=-(-characters // PER_TOKEN), estimated=True)
     exchange.outcome.usage = guess
     return [replace(event, usage=guess) if isinstance(event, Finished) else event for event in events]
 
 
-def _silent(usage: Usage | None) -> bool:
-    """Whether a usage says nothing of a reply: some upstreams tell zero although they wrote one."""
-    return usage is None or not usage.output
+def _silent(usage: Usage | None, characters: int) -> bool:
+    """Whether a usage says nothing of the prompt, or of a reply that there was: some upstreams tell zero for either."""
+    return usage is None or not usage.prompt or (characters > 0 and not usage.output)
 
 
 def size(event: Event) -> int:

@@ -244,7 +244,11 @@ class Relay:
         made = self._encoder.encode(after if self._follow is None else self._follow(after))
         if patched is not None:
             return late + patched
-        self._passes = False
+        if self._whole:
+            self._passes = False
+        elif ends(after):
+            # The encoder wrote the whole end; of the blocks, which pass unread, it knows nothing to go on with.
+            self.ended = True
         return made
 
     def _wanted(self, events: Sequence[Event]) -> Sequence[Event]:
@@ -279,8 +283,8 @@ def _told_usage(exchange: Exchange) -> bool:
 
 
 def _names_another(events: Sequence[Event], model: str) -> bool | None:
-    """Whether the upstream calls the model by another name than the client; None while it has not named it."""
-    return next((bool(event.model) and event.model != model for event in events if isinstance(event, Started)), None)
+    """Whether the upstream may call the model by another name than the client: Azure's first chunk names none."""
+    return next((event.model != model for event in events if isinstance(event, Started)), None)
 
 
 def _refuse_silence(events: Sequence[Event], size: int) -> None:

@@ -98,13 +98,21 @@ def test_an_end_without_usage_is_estimated_and_booked_so() -> None:
     asked = exchange()
     asked.put(TokenCount(total=100))
     silent = [Finished(StopReason.END)]
-    assert extras.ended(asked, silent, 0) is silent
+    assert extras.ended(exchange(), silent, 41) is silent
+    empty = extras.ended(asked, silent, 0)[0]
+    assert isinstance(empty, Finished)
+    assert empty.usage == Usage(input=100, estimated=True)
+    asked.outcome.usage = None
     finished = extras.ended(asked, silent, 41)[0]
     assert isinstance(finished, Finished)
     assert finished.usage == Usage(input=100, output=11, estimated=True) == asked.outcome.usage
     assert "estimated" in extras.members(asked, finished.usage)[("context_info",)]["note"]
     told = [Finished(StopReason.END, TRUE)]
     assert extras.ended(asked, told, 41) is told
+    asked.outcome.usage = half = Usage(output=7)
+    whole = extras.ended(asked, [Finished(StopReason.END, half)], 41)[0]
+    assert isinstance(whole, Finished)
+    assert whole.usage == Usage(input=100, output=7, estimated=True)
 
 
 @pytest.mark.parametrize("dialect", ["chat", "messages"])

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import msgspec
 
-from trimtab.dialects import sse, stops
+from trimtab.dialects import loose, sse, stops
 from trimtab.dialects.base import Decoder, Wanted
 from trimtab.dialects.chat_wire import Call, Choice, Chunk, Delta, Function, usage_of
 from trimtab.dialects.ids import Token
@@ -26,6 +26,14 @@ from trimtab.events import (
 )
 
 _CHUNK = msgspec.json.Decoder(Chunk)
+
+
+def _read(data: bytes) -> Chunk:
+    try:
+        return _CHUNK.decode(data)
+    except msgspec.ValidationError:
+        return loose.chunk(data)
+
 
 # A member that says something in a chunk nobody wants: an end, counters, an error, a call. Most servers send the
 # first two in every chunk, as null, and a few as an empty string.
@@ -131,7 +139,7 @@ class ChatDecoder(Decoder):
         if data.strip() == b"[DONE]":
             return self._done()
         try:
-            chunk = _CHUNK.decode(data)
+            chunk = _read(data)
         except msgspec.ValidationError:
             return self._pass(frame, "unknown")
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
@@ -149,7 +157,7 @@ class ChatDecoder(Decoder):
             self.closed = True
         elif b'"error"' in data or b'"usage"' in data:
             try:
-                chunk = _CHUNK.decode(data)
+                chunk = _read(data)
             except msgspec.DecodeError:
                 return ()
             if chunk.error is not None:
@@ -188,17 +196,20 @@ class ChatDecoder(Decoder):
         if not self._begun:
             self._begun, self._skipping = True, self._skip
             events.append(Started(chunk.id or "", chunk.model or ""))
+        told = stops.said(usage_of(chunk.usage))
         for choice in chunk.choices or ():
             if self._number is None:
                 # Some servers number a lone choice otherwise than 0.
                 self._number = choice.index or 0
             if (choice.index or 0) == self._number:
+                told = told or stops.said(usage_of(choice.usage))
                 self._choice(choice, events)
-        self._usage = stops.said(usage_of(chunk.usage)) or self._usage
+        self._usage = told or self._usage
         failed = stops.broken(self._native or "")
         if failed is not None:
             return (*events, *self._fail(failed))
-        if self._native is not None and self._usage is not None and not self.patient:
+        # A usage that was told before the finish may be followed by a truer one.
+        if self._native is not None and told is not None and not self.patient:
             return (*events, *self._end())
         if not events and not chunk.choices and chunk.usage is None:
             return self._pass(frame, "unknown")
@@ -212,7 +223,6 @@ class ChatDecoder(Decoder):
             self._native = choice.finish_reason
             self.word = stops.fitting(choice.finish_reason, stops.CHAT, called=self._called)
             self.complete = True
-        self._usage = stops.said(usage_of(choice.usage)) or self._usage
 
     def _delta(self, delta: Delta, events: list[Event]) -> None:
         if delta.tool_calls:

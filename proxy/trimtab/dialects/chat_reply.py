@@ -5,7 +5,7 @@ from typing import Any
 
 import msgspec
 
-from trimtab.dialects import edits, stops
+from trimtab.dialects import edits, loose, stops
 from trimtab.dialects.chat_encode import ID
 from trimtab.dialects.chat_wire import Choice, Chunk, Delta, Function, numbers, usage_json, usage_of
 from trimtab.dialects.edits import Misfit, Path, changed_text
@@ -30,7 +30,7 @@ from trimtab.events import (
 def unfold(body: bytes) -> list[Event]:
     """The events of a whole reply. Raises UpstreamError when it is none."""
     try:
-        reply = msgspec.json.decode(body, type=Chunk)
+        reply = _read(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         raise no_reply(body) from None
     choices = reply.choices or ()
@@ -46,6 +46,13 @@ def unfold(body: bytes) -> list[Event]:
     reason = stops.reason(native, called=called) if native else StopReason.END
     usage = stops.said(usage_of(reply.usage)) or stops.said(usage_of(choice.usage))
     return [*events, Finished(reason, usage, None, native)]
+
+
+def _read(body: bytes) -> Chunk:
+    try:
+        return msgspec.json.decode(body, type=Chunk)
+    except msgspec.ValidationError:
+        return loose.chunk(body)
 
 
 def _blocks(choice: Choice) -> list[Event]:

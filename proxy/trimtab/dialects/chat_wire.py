@@ -83,21 +83,26 @@ class Chunk(msgspec.Struct):
     error: Any = None
 
 
+def tokens(counter: Number) -> int:
+    """A counter as a number of tokens; some servers write -1 for what they do not know."""
+    return max(0, int(counter or 0))
+
+
 def usage_of(counters: Counters | None) -> Usage | None:
     """The usage behind the counters: what the cache gave or took is not counted as input."""
     if counters is None:
         return None
     prompt, output = counters.prompt_tokens_details, counters.completion_tokens_details
-    total = int(counters.prompt_tokens or 0)
-    read = min(int((prompt and prompt.cached_tokens) or 0), total)
-    written = min(int((prompt and prompt.cache_write_tokens) or 0), total - read)
+    total = tokens(counters.prompt_tokens)
+    read = min(tokens(prompt.cached_tokens if prompt else 0), total)
+    written = min(tokens(prompt.cache_write_tokens if prompt else 0), total - read)
     reasoning = output.reasoning_tokens if output else None
     return Usage(
         input=total - read - written,
         cache_read=read,
         cache_write=written,
-        output=int(counters.completion_tokens or 0),
-        reasoning=None if reasoning is None else int(reasoning),
+        output=tokens(counters.completion_tokens),
+        reasoning=None if reasoning is None else tokens(reasoning),
     )
 
 

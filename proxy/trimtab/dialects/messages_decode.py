@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 
 import msgspec
 
-from trimtab.dialects import sse, stops
+from trimtab.dialects import loose, sse, stops
 from trimtab.dialects.base import Decoder, Wanted
 from trimtab.dialects.messages_wire import Body, Counters, Frame, Part, merged, usage_of
 from trimtab.dialects.problems import complaint
@@ -24,6 +24,13 @@ from trimtab.events import (
 
 _FRAME = msgspec.json.Decoder(Frame)
 _PART = msgspec.json.Decoder(Part)
+
+
+def _read(data: bytes) -> Frame:
+    try:
+        return _FRAME.decode(data)
+    except msgspec.ValidationError:
+        return loose.frame(data)
 
 
 def _marks(kind: str) -> tuple[bytes, ...]:
@@ -73,7 +80,7 @@ class MessagesDecoder(Decoder):
         if data is None or data.strip() == b"[DONE]":
             return self._pass(frame, "comment")
         try:
-            found = _FRAME.decode(data)
+            found = _read(data)
         except msgspec.ValidationError:
             return self._pass(frame, event.decode("utf-8", "replace"))
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
@@ -92,7 +99,7 @@ class MessagesDecoder(Decoder):
     def _start(self, found: Frame, _frame: bytes) -> Sequence[Event]:
         message = found.message or Body()
         self._counters = message.usage
-        return (Started(message.id or "", message.model or "", stops.said(usage_of(message.usage))),)
+        return (Started(message.id or "", message.model or "", stops.prompted(usage_of(message.usage))),)
 
     def _index(self, upstream: int) -> int:
         if upstream not in self._blocks:

@@ -5,7 +5,7 @@ from typing import Any
 
 import msgspec
 
-from trimtab.dialects import edits, stops
+from trimtab.dialects import edits, loose, stops
 from trimtab.dialects.edits import Misfit, Path, changed_text
 from trimtab.dialects.gather import Piece, gather
 from trimtab.dialects.ids import Token, fitting
@@ -32,7 +32,7 @@ from trimtab.events import (
 def unfold(body: bytes) -> list[Event]:
     """The events of a whole reply. Raises UpstreamError when it is none."""
     try:
-        reply = msgspec.json.decode(body, type=Body)
+        reply = _read(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         raise no_reply(body) from None
     if reply.content is None:
@@ -46,6 +46,13 @@ def unfold(body: bytes) -> list[Event]:
     called = any(isinstance(event, ToolStart) for event in events)
     reason = stops.reason(native, called=called) if native else StopReason.END
     return [*events, Finished(reason, stops.said(usage_of(reply.usage)), reply.stop_sequence, native)]
+
+
+def _read(body: bytes) -> Body:
+    try:
+        return msgspec.json.decode(body, type=Body)
+    except msgspec.ValidationError:
+        return loose.body(body)
 
 
 def _block(raw: bytes, index: int) -> list[Event]:

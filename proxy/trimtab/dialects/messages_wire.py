@@ -5,10 +5,9 @@ from typing import Any
 
 import msgspec
 
+from trimtab.dialects.chat_wire import Number, tokens
 from trimtab.dialects.edits import Path
 from trimtab.events import Usage
-
-Number = int | float | None
 
 
 class Details(msgspec.Struct):
@@ -94,7 +93,7 @@ def merged(old: Counters | None, new: Counters | None) -> Counters | None:
 
 
 def _prompt(counters: Counters) -> int:
-    return sum(int(getattr(counters, name) or 0) for name in _PROMPT)
+    return sum(tokens(getattr(counters, name)) for name in _PROMPT)
 
 
 def usage_of(counters: Counters | None) -> Usage | None:
@@ -104,11 +103,11 @@ def usage_of(counters: Counters | None) -> Usage | None:
     details = counters.output_tokens_details
     thinking = details.thinking_tokens if details else None
     return Usage(
-        input=int(counters.input_tokens or 0),
-        cache_read=int(counters.cache_read_input_tokens or 0),
-        cache_write=int(counters.cache_creation_input_tokens or 0),
-        output=int(counters.output_tokens or 0),
-        reasoning=None if thinking is None else int(thinking),
+        input=tokens(counters.input_tokens),
+        cache_read=tokens(counters.cache_read_input_tokens),
+        cache_write=tokens(counters.cache_creation_input_tokens),
+        output=tokens(counters.output_tokens),
+        reasoning=None if thinking is None else tokens(thinking),
     )
 
 

@@ -90,6 +90,11 @@ def broken(native: str) -> Failed | None:
     return Failed(f"the upstream broke off: {native}", Cause.UPSTREAM, native)
 
 
+def prompted(usage: Usage | None) -> Usage | None:
+    """Usage that tells the prompt: many upstreams open a stream with `input_tokens: 0, output_tokens: 1`."""
+    return usage if usage is not None and usage.prompt else None
+
+
 def said(usage: Usage | None) -> Usage | None:
     """Usage that says anything: an upstream that counts only at the end sends zeros before."""
     return usage if usage is not None and (usage.prompt or usage.output) else None

@@ -152,9 +152,10 @@ def result(block: ToolResult, content: Iterable[Piece]) -> Iterator[Piece]:
 
 def _opaque(role: str, block: Opaque) -> Iterable[Piece]:
     """A refusal is a text and a legacy call a call; what else we do not know is not for others."""
-    value = None if block.kind not in ("/refusal", "/function_call") else decoded(block.raw)
-    if block.kind == "/refusal" and isinstance(value, str):
-        return (_text(role, value),)
+    value = None if block.kind not in ("/refusal", "refusal", "/function_call") else decoded(block.raw)
+    refusal = value.get("refusal") if block.kind == "refusal" and isinstance(value, dict) else value
+    if block.kind.endswith("refusal") and isinstance(refusal, str):
+        return (_text(role, refusal),)
     if block.kind == "/function_call" and isinstance(value, dict):
         name = str(value.get("name") or "")
         return call(ToolUse(id=_LEGACY + name, name=name, input=str(value.get("arguments") or "").encode()))

@@ -56,13 +56,14 @@ def join(
     _, begun = conversation.reached(key, Begun()) if along else (0, Begun())
     first, rest = begun.position, said(begun.position)
     found, done = turns(rest, {}), 0
+    name = "thinking" if along else "reasoning_content"
     for bound in _bounds(found, len(rest)):
         end = found[bound].start
-        begun = _on(begun, found[done:bound], rest[begun.position - first : end], upstream)
+        begun = _on(begun, found[done:bound], rest[begun.position - first : end], upstream, name)
         if along:
             conversation.remember(key, begun, back=len(rest) - end - 1)
         done = bound
-    begun = _on(begun, found[done:], rest[begun.position - first :], upstream)
+    begun = _on(begun, found[done:], rest[begun.position - first :], upstream, name)
     out += begun.chunks
     # In an order that does not depend on what was known.
     dropped.update(dict.fromkeys(sorted(begun.dropped)))
@@ -80,13 +81,15 @@ def _bounds(found: Sequence[Turn], messages: int) -> list[int]:
     return bounds[-BOUNDS:]
 
 
-def _on(begun: Begun, found: Sequence[Turn], said: Sequence[Said], upstream: Upstream) -> Begun:
-    """What was joined so far, with the next turns."""
+def _on(begun: Begun, found: Sequence[Turn], said: Sequence[Said], upstream: Upstream, unsaid: str) -> Begun:
+    """What was joined so far, with the next turns; `unsaid` names a thought that nothing follows."""
     dropped = dict.fromkeys(begun.dropped)
     dropped.update({name: None for message in said for name in message.lost})
     ids, asked, carried = Ids(begun.used), begun.asked, begun.carried
     out: list[bytes] = []
     for turn in found:
+        if turn.unsaid:
+            dropped[unsaid] = None
         if turn.assistant:
             asked = turn.calls(ids)
             thought = carried if asked else b""
@@ -168,6 +171,8 @@ def _text_behind(turn: Turn) -> bool:
 def _user(turn: Turn, asked: Sequence[Call], upstream: Upstream, dropped: dict[str, None]) -> Iterator[bytes]:
     """The tool messages, then what the user says."""
     found = answered(turn, asked)
+    if found.replaced:
+        dropped["tool_result"] = None
     for id_, result in found.results:
         yield from _tool(id_, result)
     shown = _shown(found)

@@ -51,6 +51,8 @@ def join(
         else:
             make, key = partial(_user, turn, asked, upstream), (asked, upstream.files)
             asked = ()
+        if turn.unsaid:
+            dropped["reasoning_content"] = None
         out.append(_HEADS[turn.assistant])
         if turn.assistant and at + 1 == len(found):
             out += bare(budget.late(_trimmed(list(make(dropped)))))
@@ -109,12 +111,16 @@ def _assistant(turn: Turn, asked: Sequence[Call], upstream: Upstream, dropped: d
             continue
         yield from held
         held = []
+    if held:
+        dropped["reasoning_content"] = None
 
 
 def _user(turn: Turn, asked: Sequence[Call], upstream: Upstream, dropped: dict[str, None]) -> Iterator[Marked]:
     """The results, then what else is said."""
     found = answered(turn, asked)
     empty = not found.results
+    if found.replaced:
+        dropped["tool_result"] = None
     for id_, result in found.results:
         yield _result(id_, result)
     for piece in found.rest:

@@ -20,7 +20,7 @@ NO_RESULT = inside("[no result]")
 class Turn:
     """What one side says: an assistant's turn, or all that stands before the next one."""
 
-    __slots__ = ("assistant", "prompt", "said", "start")
+    __slots__ = ("assistant", "prompt", "said", "start", "unsaid")
 
     def __init__(self, said: list[Said], start: int = 0, *, assistant: bool) -> None:
         self.assistant = assistant
@@ -29,6 +29,8 @@ class Turn:
         """Which of the messages is its first."""
         self.prompt: int | None = None
         """How many of the messages came before an assistant's turn that said nothing and went; None is all."""
+        self.unsaid = False
+        """Whether such a turn held a thought, which went with it."""
 
     @property
     def pieces(self) -> Iterator[Piece]:
@@ -75,6 +77,8 @@ class Answered(NamedTuple):
 
     results: list[tuple[str, Piece | None]]
     rest: list[Piece]
+    replaced: bool = False
+    """Whether a call had several results, of which one is left."""
 
 
 def turns(messages: Sequence[Said], dropped: dict[str, None]) -> list[Turn]:
@@ -105,8 +109,9 @@ def _closed(found: list[Turn], last: Turn) -> Turn | None:
     if last.assistant and not any(said.speaks for said in last.said):
         found.pop()
         before = found[-1] if found else None
-        if before is not None and before.prompt is None:
-            before.prompt = len(before.said)
+        if before is not None:
+            before.unsaid |= any(piece.kind is Kind.THOUGHT for piece in last.pieces)
+            before.prompt = len(before.said) if before.prompt is None else before.prompt
         return before
     return last
 
@@ -118,6 +123,7 @@ def answered(turn: Turn, asked: Sequence[Call]) -> Answered:
         slots.setdefault(call.said, []).append(at)
     found: list[Piece | None] = [None] * len(asked)
     rest: list[Piece] = []
+    replaced = False
     for piece, timely in turn.timely:
         if piece.kind is not Kind.RESULT:
             if piece.kind is not Kind.LOST:
@@ -125,7 +131,9 @@ def answered(turn: Turn, asked: Sequence[Call]) -> Answered:
         elif timely and piece.said in slots:
             waiting = slots[piece.said]
             # The last of several results counts, at the place of the first.
-            found[waiting.pop(0) if len(waiting) > 1 else waiting[0]] = piece
+            at = waiting.pop(0) if len(waiting) > 1 else waiting[0]
+            replaced |= found[at] is not None
+            found[at] = piece
         else:
             rest.append(piece)
-    return Answered([(call.id, result) for call, result in zip(asked, found, strict=True)], rest)
+    return Answered([(call.id, result) for call, result in zip(asked, found, strict=True)], rest, replaced)

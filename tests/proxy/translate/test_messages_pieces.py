@@ -30,6 +30,7 @@ def test_a_call_and_its_result_of_the_legacy_kind_are_paired() -> None:
 
 def test_a_refusal_is_a_text_and_other_calls_are_lost() -> None:
     assert made({"role": "assistant", "content": None, "refusal": "no"}) == [(Kind.TEXT, "no")]
+    assert made({"role": "assistant", "content": [{"type": "refusal", "refusal": "no"}]}) == [(Kind.TEXT, "no")]
     custom = {"id": "c", "type": "custom", "custom": {"name": "n", "input": "x"}}
     assert made({"role": "assistant", "content": "a", "tool_calls": [custom], "audio": {"id": "1"}}) == [
         (Kind.LOST, "audio"),

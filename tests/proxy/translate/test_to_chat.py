@@ -84,3 +84,10 @@ def test_a_call_that_is_counted_anew_is_told_from_the_first() -> None:
     ids = [message["tool_call_id"] for message in from_messages(CHAT, *said).messages if message["role"] == "tool"]
     assert ids[0] == "0"
     assert len(set(ids)) == 3
+
+
+def test_what_goes_with_an_unsaid_turn_or_a_second_result_is_told() -> None:
+    unsaid = from_messages(ZAI_CHAT, user("hi"), assistant(thought("hm")), user("on"))
+    assert ([message["role"] for message in unsaid.messages], unsaid.dropped) == (["user"], ("thinking",))
+    twice = from_messages(CHAT, user("hi"), assistant(use("c")), user(result("c", "1"), result("c", "2")))
+    assert (twice.messages[2], twice.dropped) == (tool("c", "2"), ("tool_result",))

@@ -90,3 +90,10 @@ def test_marks_of_the_last_turn_are_kept_though_it_has_many() -> None:
     assert marked == [[True], [True], [False, False, True, True]]
     prefill = from_chat(MESSAGES, user("a"), assistant(text("b", **MARK)))
     assert prefill.messages[1] == assistant(text("b", **MARK))
+
+
+def test_what_goes_with_an_unsaid_turn_or_a_second_result_is_told() -> None:
+    unsaid = from_chat(MESSAGES, user("hi"), {**assistant(""), "reasoning_content": "hm"}, user("on"))
+    assert ([message["role"] for message in unsaid.messages], unsaid.dropped) == (["user"], ("reasoning_content",))
+    twice = from_chat(MESSAGES, user("hi"), called(("c", "{}")), tool("c", "1"), tool("c", "2"))
+    assert (twice.messages[2], twice.dropped) == (user(result("c", "2")), ("tool_result",))
