@@ -102,7 +102,8 @@ def test_an_end_without_usage_is_estimated_and_booked_so() -> None:
     empty = extras.ended(asked, silent, 0)[0]
     assert isinstance(empty, Finished)
     assert empty.usage == Usage(input=100, estimated=True)
-    asked.outcome.usage = None
+    asked = exchange()
+    asked.put(TokenCount(total=100))
     finished = extras.ended(asked, silent, 41)[0]
     assert isinstance(finished, Finished)
     assert finished.usage == Usage(input=100, output=11, estimated=True) == asked.outcome.usage
