@@ -4,11 +4,17 @@ import os
 from collections.abc import Iterator
 
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 from loguru import logger
 
 # The suite makes the same examples in every run; TRIMTAB_LAWS=N makes new ones, as many as that.
-settings.register_profile("suite", derandomize="TRIMTAB_LAWS" not in os.environ)
+# How long an example takes says more of the machine than of the code: no time fails a law.
+settings.register_profile(
+    "suite",
+    derandomize="TRIMTAB_LAWS" not in os.environ,
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow],
+)
 settings.load_profile("suite")
 
 

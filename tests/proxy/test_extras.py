@@ -57,6 +57,7 @@ def test_saved_tokens_are_the_removed_bytes_at_the_prompts_own_rate() -> None:
     asked.edit(0, shorter, "shortened")
     asked.put(TokenCount(total=30, messages=(len(shorter.raw) // 4,)))
     assert extras.saved(asked) == pytest.approx(75, abs=2)
+    assert extras.members(asked, TRUE)[("context_info",)]["tokens_saved"] == extras.saved(asked)
     asked.edits.append(Edit("route", "named", member="model", before=b'"a long name"', after=b'"b"'))
     assert extras.saved(asked) == pytest.approx(75, abs=2)
 

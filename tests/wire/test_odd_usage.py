@@ -71,7 +71,12 @@ def streams(upstream: str, usage: Any) -> list[bytes]:
         return [messages_frames(zeros, usage), messages_frames(usage, {"output_tokens": 2})]
     text = chunk({"content": "ok fine"})
     behind = {"id": "c", "choices": [], "usage": usage}
-    return [chat_frames(text, chunk({}, "stop", usage=usage)), chat_frames(text, chunk({}, "stop"), behind)]
+    together = chunk({"content": "ok fine"}, "stop", usage=usage)
+    return [
+        chat_frames(text, chunk({}, "stop", usage=usage)),
+        chat_frames(text, chunk({}, "stop"), behind),
+        chat_frames(together),
+    ]
 
 
 def asked(client: str, upstream: str, *, stream: bool) -> bytes:

@@ -144,7 +144,8 @@ def _talk(ports: Ports, config: Config, turns: int, say: Say = print) -> None:
     for plan in PLANS:
         rows, rounds = measure(plan, ports, turns)
         say(f"\n{plan.session.title}: POST {plan.session.path}, model {MODEL}, streamed")
-        say(f"{plan.note}; held {rounds} times each way\n\n{table(rows, row.prices)}\n\n{summary(rows, row.prices)}")
+        ran = f"run {rounds} times direct, {rounds} times proxied"
+        say(f"{plan.note}; {ran}\n\n{table(rows, row.prices)}\n\n{summary(rows, row.prices)}")
     say(_closing(row.prices, row.window or 0))
 
 
@@ -156,7 +157,7 @@ def _closing(prices: Prices, window: int) -> str:
 
 _CLOSING = """
 How it was measured. The agent ends its turns with environment blocks, as Cline and Roo Code do.
-Each session was held both ways, turn by turn: through the proxy, and with a second provider that
+Each session ran both ways, turn by turn: through the proxy, and with a second provider that
 got the same messages unedited (of the chat session as Anthropic Messages, since that is what this
 upstream reads). Tokens in and cached are no estimates: each provider counts what reaches it, and
 has a prefix cache of its own, in blocks of {block} tokens.
@@ -166,8 +167,8 @@ cost     of the input: ${input:.2f} a million tokens, ${cached:.2f} where cached
 window   the proxy's headers x-context-risk and x-context-utilization: its count of the prompt as
          sent, and the answer's max_tokens, as a share of {window:,} tokens
 ms       from sending a turn through the proxy to the last byte of its answer; added: less the same
-         turn direct. Medians of all the times held, each with text that neither way had seen. They
-         hold reading, editing and counting, and a second HTTP connection, all in one process.
+         turn direct. Medians of all the times it ran, each with text that neither way had seen.
+         They hold reading, editing and counting, and a second HTTP connection, all in one process.
 
 How much is saved depends on the agent: one that sends no such blocks saves nothing here.
 

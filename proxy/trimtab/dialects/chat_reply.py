@@ -182,4 +182,7 @@ def _finished(old: Finished, new: Finished, value: Any) -> dict[Path, bytes]:
         return changes
     if new.usage is None or (old.usage is not None and not isinstance(value.get("usage"), dict)):
         raise Misfit
+    if not isinstance(value.get("usage"), dict | None):
+        # A text in the same chunk must not be lost with it.
+        return changes | {("usage",): msgspec.json.encode(usage_json(new.usage))}
     return changes | edits.under(("usage",), edits.changed_numbers(numbers(old.usage), numbers(new.usage)))

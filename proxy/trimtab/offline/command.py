@@ -27,12 +27,15 @@ READS = (0.1, 0.2)
 
 def explain(arguments: argparse.Namespace) -> int:
     """`trimtab explain`. Raises ConfigError for settings, a file or a body that cannot be used."""
-    config, request = load(arguments.config), recorded.one(_input(arguments.file), arguments.dialect)
+    config, raw = load(arguments.config), _input(arguments.file)
     try:
+        request = recorded.one(raw, arguments.dialect)
         with quiet():
             told = asyncio.run(explained.explain(config, request, arguments.pipeline))
     except BadRequest as error:
         raise Unreadable(f"{arguments.file}: {error.message}") from error
+    except Unreadable as error:
+        raise Unreadable(*(f"{arguments.file}: {problem}" for problem in error.problems)) from error
     if arguments.json:
         _json(told)
     else:

@@ -58,11 +58,13 @@ class Draft:
             self.drop(member)
         self.set(member, min(max(value, low), high), member)
 
-    def limit(self, value: Any) -> int | None:
-        """A limit of output that the model accepts, None for what is none."""
+    def limit(self, member: str, value: Any) -> int | None:
+        """A limit of output that the model accepts, None for what is none; a clipped one is reported."""
         if not _number(value) or value < 1:
             return None
         most = self.target.model.max_output
+        if most and value > most:
+            self.drop(member)
         return min(int(value), most) if most else int(value)
 
     def copy(self, rules: "Rules") -> None:

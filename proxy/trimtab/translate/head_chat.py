@@ -14,7 +14,7 @@ _FORCED = "Answer with a call of one of the tools."
 
 
 def _limit(draft: Draft, value: Any) -> None:
-    limit = draft.limit(value)
+    limit = draft.limit("max_tokens", value)
     if limit is None:
         draft.drop("max_tokens")
     else:

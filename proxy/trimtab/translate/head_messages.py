@@ -96,7 +96,7 @@ def _think(draft: Draft, budget: int, said: str) -> None:
 def _limit(draft: Draft) -> int:
     head = draft.conversation.head
     for name in ("max_completion_tokens", "max_tokens"):
-        limit = draft.limit(head.get(name))
+        limit = draft.limit(name, head.get(name))
         if limit is not None:
             return limit
     return draft.target.model.max_output or UNKNOWN_LIMIT

@@ -44,7 +44,7 @@ def test_explain_takes_stdin_and_gives_json(
     ("arguments", "why"),
     [
         (["explain", "none.json"], "none.json: cannot be read (No such file or directory)"),
-        (["explain", "pipelines.toml"], "no JSON request body"),
+        (["explain", "pipelines.toml"], "pipelines.toml: no JSON request body"),
         (["explain", "bad.json"], "bad.json: the member 'model' is missing"),
         (["explain", "body.json", "--pipeline", "fast"], "no pipeline 'fast' (known: default)"),
         (["replay", "none"], "none: no such file or folder"),

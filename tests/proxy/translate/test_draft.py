@@ -28,7 +28,10 @@ def test_a_number_is_clipped_and_what_is_none_dropped() -> None:
     for name, value in (("a", 5), ("b", "5"), ("c", True), ("d", 1)):
         made.clip(name, value, (0, 2))
     assert (made.out, list(made.dropped)) == ({"a": 2, "d": 1}, ["a", "b", "c"])
-    assert [draft(ZAI_CHAT).limit(value) for value in (10**9, 5.0, 0, "x", None)] == [131_072, 5, None, None, None]
+    limited = draft(ZAI_CHAT)
+    assert [limited.limit("n", value) for value in (5.0, 0, "x", None, 131_072)] == [5, None, None, None, 131_072]
+    assert not limited.dropped
+    assert (limited.limit("n", 10**9), list(limited.dropped)) == (131_072, ["n"])
 
 
 def test_each_member_goes_by_its_rule() -> None:

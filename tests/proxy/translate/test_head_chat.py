@@ -20,6 +20,8 @@ def head(target: Target, **members: Any) -> tuple[dict[str, Any], tuple[str, ...
 def test_the_limit_has_the_name_that_the_upstream_knows() -> None:
     assert from_messages(NEWER, user("hi")).body["max_completion_tokens"] == 9
     assert head(CHAT, max_tokens="x") == ({}, ("max_tokens",))
+    clipped = from_messages(ZAI_CHAT, user("hi"), max_tokens=10**9)
+    assert (clipped.body["max_tokens"], clipped.dropped) == (131_072, ("max_tokens",))
 
 
 def test_a_stream_tells_its_usage() -> None:

@@ -93,3 +93,9 @@ def test_what_has_no_place_is_dropped_or_refused() -> None:
 
 def test_a_stream_is_a_stream() -> None:
     assert head(MESSAGES, stream=True) == ({"stream": True}, ())
+
+
+def test_a_limit_beyond_the_models_is_clipped_and_told() -> None:
+    for name in ("max_tokens", "max_completion_tokens"):
+        found = from_chat(ZAI_MESSAGES, user("hi"), **{name: 10**9})
+        assert (found.body["max_tokens"], found.dropped) == (131_072, (name,))
