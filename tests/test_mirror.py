@@ -1,6 +1,7 @@
 """The tests mirror the sources, and none of them waits for a clock."""
 
 import ast
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -85,3 +86,9 @@ def test_what_a_nap_is(text: str, found: list[int]) -> None:
 def test_no_test_waits_for_a_clock() -> None:
     files = [path for path in TESTS.rglob("*.py") if "build" not in path.parts]
     assert [f"{path.relative_to(TESTS)}:{line}" for path in files for line in naps(path.read_text())] == []
+
+
+def test_every_numbered_case_of_the_protocol_notes_has_a_test_over_sockets() -> None:
+    text = "".join(path.read_text() for path in (TESTS / "wire").rglob("test_*.py"))
+    found = {int(number) for number in re.findall(r"def test_P(\d\d)_", text)}
+    assert found == set(range(1, 47))
