@@ -1,17 +1,21 @@
 """A translated head on its way: what it has so far, what was dropped, and what must be told in words instead."""
 
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import msgspec
 
 from trimtab.conversation import Conversation
+from trimtab.errors import BadRequest
 from trimtab.models import Target
 from trimtab.translate.piece import word
 
 EFFORTS = ("none", "minimal", "low", "medium", "high", "xhigh", "max")
 """How hard a model may be asked to think, of both dialects, the least first."""
+
+MOST_WORDS, LONGEST_WORD = 64, 1000
+"""Stop words that are looked for in a reply, and their characters; OpenAI takes 4 words in all."""
 
 _BUDGETS = {"low": 2048, "medium": 8192, "high": 16_384, "xhigh": 32_768, "max": 32_768}
 
@@ -30,6 +34,16 @@ class Draft:
         """Stop words of the client that the target is not told; the proxy ends the reply at them itself."""
         self.marks = 0
         """Cache marks on the tools."""
+
+    def watch(self, words: Sequence[str], said: str) -> None:
+        """Have the proxy itself end the reply at these words, which the target is not told.
+
+        Raises BadRequest where there are more than can be looked for in every piece of a reply.
+        """
+        if len(words) > MOST_WORDS or any(len(word) > LONGEST_WORD for word in words):
+            told = f"the upstream takes few stop words, and the proxy looks for {MOST_WORDS} more at most, of up to"
+            raise BadRequest(f"{told} {LONGEST_WORD} characters: send fewer or shorter ones", param=said)
+        self.stop_words = tuple(words)
 
     def drop(self, name: str) -> None:
         """Report a member that the target does not get."""

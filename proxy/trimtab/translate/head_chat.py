@@ -33,7 +33,7 @@ def _stop(draft: Draft, value: Any) -> None:
     most = draft.target.upstream.stop_words if draft.takes("stop") else 0
     if words[:most]:
         draft.set("stop", words[:most], "stop_sequences")
-    draft.stop_words = tuple(words[len(words[:most]) :])
+    draft.watch(words[len(words[:most]) :], "stop_sequences")
 
 
 def _user(draft: Draft, value: Any) -> None:

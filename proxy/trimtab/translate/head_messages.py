@@ -35,7 +35,8 @@ def _stop(draft: Draft, value: Any) -> None:
     words = words[: draft.target.upstream.stop_words]
     if words:
         draft.set("stop_sequences", words, "stop")
-    draft.stop_words = tuple(word for word in asked if word not in words)
+    told = frozenset(words)
+    draft.watch([word for word in asked if word not in told], "stop")
 
 
 def _user(draft: Draft, value: Any) -> None:

@@ -42,7 +42,7 @@ def _stopped(draft: Draft, conversation: Conversation, most: int) -> Conversatio
     words = [word for word in given if isinstance(word, str) and word] if isinstance(given, list) else []
     if len(words) <= most:
         return conversation
-    draft.stop_words = tuple(words[most:])
+    draft.watch(words[most:], name)
     return conversation.with_member(name, msgspec.json.encode(words[:most]) if most else None)
 
 

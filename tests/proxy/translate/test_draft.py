@@ -1,9 +1,21 @@
 import msgspec
 import pytest
 
-from translating import CHAT, ZAI_CHAT, parsed, user
+from translating import CHAT, MESSAGES, ZAI_CHAT, parsed, user
+from trimtab.dialects.base import DialectName
+from trimtab.errors import BadRequest
 from trimtab.models import Model, Target
-from trimtab.translate.draft import Draft, budget_of, effort_of, nearest, nothing, pseudonym
+from trimtab.translate import translate
+from trimtab.translate.draft import (
+    LONGEST_WORD,
+    MOST_WORDS,
+    Draft,
+    budget_of,
+    effort_of,
+    nearest,
+    nothing,
+    pseudonym,
+)
 
 
 def draft(target: Target = CHAT, **head: object) -> Draft:
@@ -66,3 +78,23 @@ def test_a_users_name_of_a_length_nobody_takes_becomes_its_hash() -> None:
     assert pseudonym("someone", 6, 128) == "someone"
     assert len(pseudonym("me", 6, 128)) == 32
     assert pseudonym("x" * 200, 6, 128) == pseudonym("x" * 200, 6, 128) != pseudonym("y" * 200, 6, 128)
+
+
+@pytest.mark.parametrize("words", [["x"] * (MOST_WORDS + 1), ["x" * (LONGEST_WORD + 1)]])
+def test_more_stop_words_than_can_be_looked_for_are_refused_by_their_name(words: list[str]) -> None:
+    made = draft()
+    made.watch(["x" * LONGEST_WORD] * MOST_WORDS, "stop")
+    assert len(made.stop_words) == MOST_WORDS
+    with pytest.raises(BadRequest, match="looks for 64 more at most, of up to 1000 characters") as refused:
+        made.watch(words, "stop")
+    assert refused.value.param == "stop"
+
+
+@pytest.mark.parametrize(
+    ("dialect", "name", "target"), [("chat", "stop", MESSAGES), ("messages", "stop_sequences", CHAT)]
+)
+def test_a_hundred_thousand_stop_words_are_refused_at_once(dialect: DialectName, name: str, target: Target) -> None:
+    body = {"model": "m", "max_tokens": 5, "messages": [user("hi")], name: [f"x{n}" for n in range(100_000)]}
+    upstream = msgspec.structs.replace(target.upstream, stop_words=1)
+    with pytest.raises(BadRequest, match="send fewer or shorter ones"):
+        translate(parsed(dialect, body), Target(upstream, target.model))
