@@ -45,6 +45,8 @@ class Ids:
 
     def __init__(self, used: Iterable[str] = ()) -> None:
         self._used = set(used)
+        self._seen: dict[str, int] = {}
+        """The number that an id got last: no smaller one is free, and none need be tried again."""
 
     @property
     def used(self) -> frozenset[str]:
@@ -63,9 +65,10 @@ class Ids:
 
     def _fresh(self, given: str) -> str:
         if given in self._used:
-            at = 2
+            at = self._seen.get(given, 1) + 1
             while (new := squeezed(f"{given}#{at}")) in self._used:
                 at += 1
+            self._seen[given] = at
             given = new
         self._used.add(given)
         return given

@@ -1,5 +1,6 @@
 import re
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -39,6 +40,23 @@ def test_a_call_that_is_counted_anew_gets_an_id_of_its_own() -> None:
     assert ids.own(first[:1])[0].id == squeezed("0#2")
     third, _ = ids.own(first)
     assert (third.said, third.id) == ("0", squeezed("0#3"))
+
+
+def test_calls_that_all_bear_one_id_cost_one_name_each(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+    real = squeezed
+
+    def squeeze(name: str) -> str:
+        asked.append(name)
+        return real(name)
+
+    monkeypatch.setattr("trimtab.translate.names.squeezed", squeeze)
+    ids = Ids()
+    made = [ids.own((Call("0", "0"),))[0].id for _ in range(1000)]
+    assert made == ["0", *(real(f"0#{number}") for number in range(2, 1001))]
+    assert len(asked) == 999
+    # Who goes on from what was used gives the same.
+    assert Ids(ids.used).own((Call("0", "0"),))[0].id == real("0#1001")
 
 
 def test_the_clients_names_are_known_again() -> None:
