@@ -15,6 +15,8 @@ ALIKE = 4
 """Bodies kept of one start: agents run beside each other under one system prompt."""
 BACK = 4
 """Messages that may have changed at the end of the earlier body; agents move their cache marks there."""
+MOST_MEMBERS = 1000
+"""Members of a body; the APIs know about 60, and each costs the loop some microseconds."""
 WORTH = 16 * 1024
 """Bytes below which a body is scanned at once."""
 
@@ -32,7 +34,7 @@ def resume(body: bytes, before: Scanned, arrays: tuple[str, ...], within: str) -
         return None
     end = items.spans[count - 1][1]
     lead = b'{"' + within.encode() + b'":[0'
-    tail = scan(lead + body[end:], arrays)
+    tail = scan(lead + body[end:], arrays, MOST_MEMBERS)
     if tail.mended or within not in tail.items:
         return None
     return _joined(body, before, tail, within, count, end - len(lead))
@@ -90,12 +92,12 @@ class Recent:
     def scan(self, dialect: str, body: bytes, arrays: tuple[str, ...], within: str) -> Scanned:
         """What `scan` gives for a body, the short way where an earlier one begins alike; raises as it does."""
         if len(body) < WORTH:
-            return scan(body, arrays)
+            return scan(body, arrays, MOST_MEMBERS)
         key = (dialect, body[:START])
         kept = self._kept.get(key, deque())
         scanned = self._resumed(body, kept, arrays, within)
         if scanned is None:
-            scanned = scan(body, arrays)
+            scanned = scan(body, arrays, MOST_MEMBERS)
         else:
             self.resumed += 1
         if not scanned.mended:

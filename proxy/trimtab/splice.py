@@ -5,6 +5,7 @@ items into spans. Nothing here interprets a value.
 """
 
 import re
+import sys
 from collections.abc import Mapping, Sequence
 from functools import cache, lru_cache
 from itertools import pairwise
@@ -59,10 +60,11 @@ class Scanned(NamedTuple):
         return None if span is None else self.raw[span[0] : span[1]]
 
 
-def scan(body: bytes, arrays: tuple[str, ...]) -> Scanned:
+def scan(body: bytes, arrays: tuple[str, ...], most: int = sys.maxsize) -> Scanned:
     """Cut a JSON object along its members, and those named by `arrays` along their items ("?" marks a string or array).
 
-    Raises BadRequest when the body is not one JSON object, is nested too deeply or repeats a member of `arrays`.
+    Raises BadRequest when the body is not one JSON object, is nested too deeply, has more than `most` members or
+    repeats one of `arrays`.
     """
     shape, names = _shape(arrays)
     raw, mended, cut = _cut(body, shape)
@@ -86,6 +88,8 @@ def scan(body: bytes, arrays: tuple[str, ...]) -> Scanned:
             end = skip_value(raw, start)
         members[name], keys[name] = (start, end), key.start(1)
         order.append((name, key.start(1), end))
+        if len(order) > most:
+            raise BadRequest(f"the body has more than {most} members: send those of the API only")
         after = _NEXT.match(raw, end)
         if after is None or after.group(1) != b",":
             break

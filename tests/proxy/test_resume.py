@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from fixtures import conversations, needs_recordings, turns
 from trimtab.errors import BadRequest
-from trimtab.resume import ALIKE, WORTH, Recent, resume
+from trimtab.resume import ALIKE, MOST_MEMBERS, WORTH, Recent, resume
 from trimtab.splice import scan
 
 ARRAYS = ("messages", "tools", "system?")
@@ -121,3 +121,13 @@ def test_a_recorded_session_is_resumed_at_every_turn(file: Any) -> None:
         count += len(sent) >= WORTH
         assert recent.scan(path, sent, ARRAYS, "messages") == scan(sent, ARRAYS)
     assert recent.resumed >= count - 1
+
+
+@pytest.mark.parametrize("pad", [0, WORTH])
+def test_a_body_of_more_members_than_any_api_knows_is_refused(pad: int) -> None:
+    def made(count: int) -> bytes:
+        return json.dumps({"pad": "x" * pad, **{f"k{n}": n for n in range(count - 1)}}).encode()
+
+    assert len(Recent(10**6).scan("chat", made(MOST_MEMBERS), ARRAYS, "messages").members) == MOST_MEMBERS
+    with pytest.raises(BadRequest, match="more than 1000 members: send those of the API only"):
+        Recent(10**6).scan("chat", made(MOST_MEMBERS + 1), ARRAYS, "messages")

@@ -11,6 +11,8 @@ from trimtab.errors import BadRequest
 from trimtab.splice import Scanned, decode, scan, splice
 
 _DATA_URL = re.compile(r"data:([^;,]*)(?:;[^;,]*)*;base64,")
+LONGEST_HEAD = 1000
+"""Characters of a data URL before its data; the type and some parameters stand there."""
 
 
 class Typed(msgspec.Struct):
@@ -51,7 +53,7 @@ def tool_input(text: bytes) -> bytes:
 
 def data_url(url: str) -> Image:
     """An image by its address; a base64 data URL is taken apart."""
-    head = _DATA_URL.match(url)
+    head = _DATA_URL.match(url, 0, LONGEST_HEAD)
     if head is None:
         return Image(url=url)
     return Image(media_type=head.group(1), data=url[head.end() :])

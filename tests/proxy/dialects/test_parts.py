@@ -63,6 +63,7 @@ def test_nesting_without_end_is_wrapped_too() -> None:
         ("data:;base64,AA", Image(data="AA")),
         ("data:image/png,raw", Image(url="data:image/png,raw")),
         ("https://a.test/b.png", Image(url="https://a.test/b.png")),
+        (f"data:image/png{';' * 1000};base64,AA", Image(url=f"data:image/png{';' * 1000};base64,AA")),
     ],
 )
 def test_an_images_address(url: str, image: Image) -> None:

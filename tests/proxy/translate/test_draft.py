@@ -2,7 +2,7 @@ import msgspec
 import pytest
 
 from translating import CHAT, MESSAGES, ZAI_CHAT, parsed, user
-from trimtab.dialects.base import DialectName
+from trimtab.conversation import DialectName
 from trimtab.errors import BadRequest
 from trimtab.models import Model, Target
 from trimtab.translate import translate
