@@ -102,8 +102,10 @@ class Bench:
         command = [sys.executable, self._tools / "run_client.py", *asked]
         # The agent's HOME is made under TMPDIR: by it are known the processes that it leaves behind.
         environ = {**os.environ, "CLIENT_CACHE": str(self._clients), "TMPDIR": str(place / "tmp")}
-        done = subprocess.run([str(part) for part in command], env=environ, capture_output=True, text=True, check=False)
-        end_of(place)
+        try:
+            done = subprocess.run([str(part) for part in command], env=environ, capture_output=True, text=True)
+        finally:
+            end_of(place)
         told = json.loads(done.stdout.splitlines()[-1]) if done.stdout else {"exit": None, "stderr_tail": done.stderr}
         if told["exit"] is None:
             raise RuntimeError(f"{cell.agent} was not run: {told['stderr_tail']}")
@@ -135,7 +137,7 @@ def end_of(place: Path) -> None:
 @contextmanager
 def bench(folder: Path, tools: Path, clients: Path, timeout: float, environ: dict[str, str]) -> Iterator[Bench]:
     """Start the model and the proxy on free ports."""
-    logs = folder / time.strftime("logs-%H%M%S")
+    logs = folder / time.strftime(f"logs-%H%M%S-{os.getpid()}")
     logs.mkdir()
     mock, port = free_port(), free_port()
     bases = {"UPSTREAM_BASE": f"http://127.0.0.1:{mock}", "OPENAI_UPSTREAM_BASE": f"http://127.0.0.1:{mock}/v1"}
@@ -168,6 +170,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--timeout", type=float, default=120, help="seconds that an agent gets")
     parser.add_argument("--tools", type=Path, default=Path("../shared/tools/agents"), help="default: %(default)s")
     parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="a variable of the proxy")
+    parser.add_argument("--proxied", action="store_true", help="run through the proxy only")
     parser.add_argument("--again", action="store_true", help="make runs anew that are there")
     parser.add_argument("--table", action="store_true", help="run nothing, show the table")
     parser.add_argument("--markdown", action="store_true", help="the same, as in docs/agents.md")
@@ -182,6 +185,7 @@ def main() -> int:
     agents, models, faults = (value.split(",") for value in (given.agents, given.models, given.faults))
     results = Results(folder / "results.jsonl")
     missing = [cell for cell in cells(agents, models, faults) if given.again or cell not in results.of]
+    missing = [cell for cell in missing if cell.way != DIRECT or not given.proxied]
     if missing and not (given.table or given.markdown):
         clients = Path(os.environ.get("CLIENT_CACHE", folder / "clients"))
         environ = {"CACHE_DIR": str(folder / "cache"), **dict(pair.split("=", 1) for pair in given.set)}
