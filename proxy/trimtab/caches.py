@@ -18,6 +18,9 @@ WRITE = 1.25
 LOOKBACK = 20
 """Blocks before a mark in which a provider looks for what it has."""
 
+AHEAD = 200
+"""Characters behind the place where two texts part that are read to see which token it lies in."""
+
 
 class Piece(NamedTuple):
     """A part of a prompt as the provider reads it: its text, its tokens, and whether a cache mark stands on it."""
@@ -109,9 +112,20 @@ def shared(before: Sequence[Piece], after: Sequence[Piece]) -> int:
     tokens = 0
     for old, new in zip(before, after, strict=False):
         if old.text != new.text:
-            return tokens + tokenizer().count(new.text[: common(old.text, new.text)])
+            return tokens + _begun(old.text, new.text)
         tokens += new.tokens
     return tokens
+
+
+def _begun(one: str, other: str) -> int:
+    """Tokens with which two texts begin alike: those of whole lines, and what the last line has more of."""
+    end = common(one, other)
+    start = one.rfind("\n", 0, end) + 1
+    while start and (start == end or one[start].isspace()):
+        # Only in front of what is no white space do the tokens of two lines stand apart.
+        start = one.rfind("\n", 0, start - 1) + 1
+    tail = end + AHEAD
+    return tokenizer().count(one[:start]) + tokenizer().alike(one[start:tail], other[start:tail])
 
 
 def common(one: str, other: str) -> int:

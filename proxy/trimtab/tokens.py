@@ -6,6 +6,7 @@ import os
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from os.path import commonprefix
 from pathlib import Path
 
 Encode = Callable[[str], Sequence[int]]
@@ -44,6 +45,18 @@ class Tokenizer:
         """Say how many tokens `text` has; special tokens in it are plain text, lone surrogates count as U+FFFD."""
         encode = self._encode or self._load()
         return sum(_count(encode, piece, PIECE) for piece in pieces(text, PIECE))
+
+    def alike(self, one: str, other: str) -> int:
+        """Say with how many tokens two texts begin alike; the token in which they part is not among them."""
+        encode = self._encode or self._load()
+        try:
+            mine, its = encode(one), encode(other)
+        except BaseException as error:
+            if not _survivable(error):
+                raise
+            return self.count(one[: len(commonprefix([one, other]))])  # noqa: RUF071  # of texts, not of paths
+        pairs = enumerate(zip(mine, its, strict=False))
+        return next((at for at, (left, right) in pairs if left != right), min(len(mine), len(its)))
 
     def load(self) -> None:
         """Load the table, which takes a third of a second; any thread may do that."""

@@ -142,12 +142,13 @@ async def test_env_dedup_keeps_each_fact(choice: str, dialect: str) -> None:
 def chain(window: int, rung: str) -> StageBench:
     """The stages that shorten, by their defaults and one rung."""
     known = table()
+    options: dict[str, Any] = {"strategy": rung, "model_rungs": True, "on_overflow": "truncate"}
     small = Model(window=window, max_output=500, upstreams={"messages": "text", "chat": "images"}, vision="eyes")
     return StageBench(
         EnvDeduplication(EnvDedupOptions()),
         TokenCounter(TokenCountOptions()),
         RiskAssessor(RiskAssessOptions(reserve=500)),
-        Condense(CondenseOptions(strategy=rung, model_rungs=True, on_overflow="truncate")),
+        Condense(CondenseOptions(**options)),
         models=ModelTable(known.upstreams, {**known.models, "small": small}),
         answers=[NOTES] * 500,
     )

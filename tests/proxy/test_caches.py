@@ -40,6 +40,18 @@ def test_inside_the_first_differing_piece_the_common_start_counts() -> None:
     assert shared((), of(ONE)) == 0
 
 
+def test_a_token_in_which_two_texts_part_is_not_shared() -> None:
+    # Tokens: "hello", " world", and "hello", " war".
+    assert shared(of("hello world"), of("hello war")) == 1
+    assert shared(of("hello world"), of("bye")) == 0
+    assert shared(of("x\n\n  hello world"), of("x\n\n  hello war")) == shared(
+        of("x\n\n  hello world"), of("x\n\n  hello")
+    )
+    lines = "one line\n" * 50
+    assert shared(of(f"{lines}hello world"), of(f"{lines}hello war")) == piece(lines).tokens + 1
+    assert shared(of(f"{lines}\n"), of(f"{lines}\n\nx")) == piece(lines).tokens - 1
+
+
 def test_marks_are_found_by_what_stood_before_an_earlier_one() -> None:
     turns = [of(ONE, TWO, marked=(1,)), of(ONE, TWO, THREE, marked=(1, 2)), of(ONE, TWO, "four")]
     assert explicit(turns) == [Split(0, 2, 0), Split(2, 1, 0), Split(0, 0, 3)]

@@ -181,3 +181,20 @@ def test_it_loads_in_any_thread_and_counts_in_the_one_that_claims_it() -> None:
         pool.submit(tokens.load).result()
     tokens.claim()
     assert tokens.count("hello world") == 2
+
+
+def test_two_texts_begin_alike_up_to_the_token_in_which_they_part() -> None:
+    encode = tokenizer().alike
+    assert encode("hello world", "hello war") == 1
+    assert encode("hello world", "hello world again") == 2
+    assert encode("hello world", "hello world") == 2
+    assert encode("", "x") == 0
+
+
+def test_where_tiktoken_panics_the_common_text_is_counted() -> None:
+    def broken(text: str) -> list[int]:
+        if len(text) > 3:
+            raise RuntimeError("too long")
+        return [1] * len(text)
+
+    assert Tokenizer("made", broken).alike("abcd", "abxx") == 2
