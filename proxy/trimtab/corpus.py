@@ -4,7 +4,7 @@ import base64
 import random
 from collections.abc import Iterator, Mapping
 from struct import pack
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, get_args
 
 import msgspec
 
@@ -19,10 +19,14 @@ REMINDERS = (
 )
 
 
-class Session(NamedTuple):
-    """The messages of a conversation in one dialect."""
+Name = Literal["chat", "messages", "responses"]
+NAMES: tuple[Name, ...] = get_args(Name)
 
-    dialect: Literal["chat", "messages"]
+
+class Session(NamedTuple):
+    """The messages of a conversation in one dialect; of `responses` its items."""
+
+    dialect: Name
     messages: list[dict[str, Any]]
     marked: bool
     """Whether the client sets cache marks on its last two messages, so that they move from request to request."""
@@ -30,42 +34,49 @@ class Session(NamedTuple):
     def bodies(self, **more: Any) -> Iterator[bytes]:
         """The body of each request: the messages up to each turn of the user."""
         for index, message in enumerate(self.messages):
-            last = index + 1 == len(self.messages) or self.messages[index + 1]["role"] == "assistant"
-            if message["role"] != "assistant" and last:
+            last = index + 1 == len(self.messages) or _answers(self.messages[index + 1])
+            if not _answers(message) and last:
                 messages = self.messages[: index + 1]
-                body: Mapping[str, Any] = {
-                    "model": "small",
-                    "max_tokens": 16,
-                    "messages": _marked(messages) if self.marked else messages,
-                    **more,
-                }
-                yield msgspec.json.encode(body)
+                yield msgspec.json.encode({**self._body(_marked(messages) if self.marked else messages), **more})
+
+    def _body(self, messages: list[dict[str, Any]]) -> Mapping[str, Any]:
+        if self.dialect == "responses":
+            return {"model": "small", "input": messages}
+        return {"model": "small", "max_tokens": 16, "messages": messages}
 
 
 def sessions(number: int, seed: int = 0) -> Iterator[Session]:
-    """So many conversations, in both dialects by turns, of 1 to 12 requests."""
+    """So many conversations, in all dialects by turns, of 1 to 12 requests."""
     for index in range(number):
-        dice = random.Random(f"{seed}:{index}")
-        yield session(dice, "messages" if index % 2 else "chat")
+        yield session(random.Random(f"{seed}:{index}"), NAMES[index % len(NAMES)])
 
 
-def session(dice: random.Random, dialect: Literal["chat", "messages"]) -> Session:
+def session(dice: random.Random, dialect: Name) -> Session:
     """One conversation."""
-    maker = _Messages(dice) if dialect == "messages" else _Chat(dice)
-    messages: list[dict[str, Any]] = [] if dialect == "messages" else [{"role": "system", "content": maker.text(40)}]
+    maker = _MAKERS[dialect](dice)
+    messages: list[dict[str, Any]] = [{"role": "system", "content": maker.text(40)}] if dialect == "chat" else []
     calls: list[str] = []
     for turn in range(dice.choice((1, 2, 4, 8, 12))):
         messages += maker.user(turn, calls)
         calls = [f"call_{turn}_{n}" for n in range(dice.choice((0, 0, 1, 1, 1, 3)))]
-        messages.append(maker.assistant(calls))
-    return Session(dialect, messages, dice.random() < 0.5)
+        messages += maker.assistant(calls)
+    # Responses knows no cache marks.
+    return Session(dialect, messages, dice.random() < 0.5 and dialect != "responses")
 
 
 class _Maker:
-    """What both dialects have in common."""
+    """What the dialects have in common."""
 
     def __init__(self, dice: random.Random) -> None:
         self.dice = dice
+
+    def user(self, turn: int, calls: list[str]) -> list[dict[str, Any]]:
+        """A turn of the user: results of calls, and what is said."""
+        raise NotImplementedError
+
+    def assistant(self, calls: list[str]) -> list[dict[str, Any]]:
+        """A turn of the assistant, with calls."""
+        raise NotImplementedError
 
     def text(self, most: int) -> str:
         return " ".join(self.dice.choice(WORDS) for _ in range(self.dice.randint(1, most)))
@@ -114,13 +125,13 @@ class _Messages(_Maker):
             return [{"role": "user", "content": parts[0]["text"]}]
         return [{"role": "user", "content": parts}]
 
-    def assistant(self, calls: list[str]) -> dict[str, Any]:
+    def assistant(self, calls: list[str]) -> list[dict[str, Any]]:
         parts: list[dict[str, Any]] = []
         if self.dice.random() < 0.3:
             parts.append({"type": "thinking", "thinking": self.text(20), "signature": "c2ln"})
         parts.append({"type": "text", "text": self.text(60)})
         parts += [{"type": "tool_use", "id": call, "name": "read", "input": {"path": self.text(3)}} for call in calls]
-        return {"role": "assistant", "content": parts}
+        return [{"role": "assistant", "content": parts}]
 
     def _result(self) -> Any:
         if self.dice.random() < 0.5:
@@ -154,13 +165,50 @@ class _Chat(_Maker):
         content: Any = parts[0]["text"] if len(parts) == 1 and "text" in parts[0] else parts
         return [*messages, {"role": "user", "content": content}]
 
-    def assistant(self, calls: list[str]) -> dict[str, Any]:
+    def assistant(self, calls: list[str]) -> list[dict[str, Any]]:
         message: dict[str, Any] = {"role": "assistant", "content": self.text(60)}
         if calls:
             arguments = msgspec.json.encode({"path": self.text(3)}).decode()
             function = {"name": "read", "arguments": arguments}
             message["tool_calls"] = [{"id": call, "type": "function", "function": function} for call in calls]
-        return message
+        return [message]
+
+
+class _Responses(_Maker):
+    """OpenAI's newer dialect: thoughts, calls and results are items of their own."""
+
+    def user(self, turn: int, calls: list[str]) -> list[dict[str, Any]]:
+        items = [{"type": "function_call_output", "call_id": call, "output": self.output()} for call in calls]
+        if calls and self.dice.random() < 0.3:
+            return items
+        parts = [{"type": "input_text", "text": text} for text in self.said(turn)]
+        if self.dice.random() < 0.15:
+            media, data = self.picture()
+            parts.insert(0, {"type": "input_image", "image_url": f"data:{media};base64,{data}"})
+        if len(parts) == 1 and "text" in parts[0] and self.dice.random() < 0.5:
+            return [*items, {"role": "user", "content": parts[0]["text"]}]
+        return [*items, {"type": "message", "role": "user", "content": parts}]
+
+    def assistant(self, calls: list[str]) -> list[dict[str, Any]]:
+        items: list[dict[str, Any]] = []
+        if self.dice.random() < 0.3:
+            thought = [{"type": "summary_text", "text": self.text(20)}]
+            name = f"rs_{self.dice.randrange(1_000)}"
+            items.append({"type": "reasoning", "id": name, "summary": thought, "encrypted_content": "Z0FB"})
+        text = [{"type": "output_text", "text": self.text(60), "annotations": []}]
+        items.append({"type": "message", "role": "assistant", "content": text})
+        for call in calls:
+            arguments = msgspec.json.encode({"path": self.text(3)}).decode()
+            items.append({"type": "function_call", "call_id": call, "name": "read", "arguments": arguments})
+        return items
+
+
+_MAKERS: Mapping[Name, type[_Maker]] = {"chat": _Chat, "messages": _Messages, "responses": _Responses}
+
+
+def _answers(message: Mapping[str, Any]) -> bool:
+    """Whether the assistant says it; an item of Responses may have no role."""
+    return message.get("role") == "assistant" or message.get("type") in ("function_call", "reasoning")
 
 
 def _marked(messages: list[dict[str, Any]]) -> list[dict[str, Any]]:

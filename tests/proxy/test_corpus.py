@@ -27,7 +27,7 @@ def test_they_are_sound_and_hold_what_agents_send() -> None:
         held |= {kind for kind in (Image, Thinking, ToolResult, ToolUse) if conversation.has(kind)}
         held.add(session.dialect)
         held |= {"block"} if b"<environment_details>" in body else set()
-    assert held == {Image, Thinking, ToolResult, ToolUse, "chat", "messages", "block"}
+    assert held == {Image, Thinking, ToolResult, ToolUse, "chat", "messages", "responses", "block"}
     assert requests > 100
     assert 0 < marks < requests
 

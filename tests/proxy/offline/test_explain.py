@@ -30,7 +30,7 @@ async def test_each_stage_tells_what_it_removed(monkeypatch: pytest.MonkeyPatch,
     assert [(change.where, change.reason, change.tokens) for change in cut.changes] == [
         ("message 0 (user)", "said", -1), ("message 2 (user)", "said", -1),
     ]  # fmt: skip
-    assert cut.first_changed == 3
+    assert cut.first_changed == 2
     assert (ask.first_changed, ask.changes) == (None, ())
     assert ask.notes == ("stage 'ask' undone: offline: no model is asked",)
 
