@@ -28,7 +28,7 @@ from trimtab_stages.env_blocks import ENVIRONMENT
 from trimtab_stages.env_policy import ALIKE
 from trimtab_stages.env_strategies import PER_MINUTE
 from trimtab_stages.env_tags import tags_of
-from trimtab_stages.env_turns import Going, answers_of, appended, going, note_of, read
+from trimtab_stages.env_turns import Going, answers_of, appended, fixed_keys, going, note_of, read
 
 STEP = 20
 """Answers from one epoch of `merge` and of `max-age` to the next; one request in ten may be one (design.md, promise 2).
@@ -133,7 +133,8 @@ class EnvDeduplication(Stage[EnvDedupOptions]):
         plan = [*going(turns, strategy.how, marked=bool(marked))]
         if strategy.folds or self.options.max_age:
             frontier = await self._frontier(exchange)
-            plan = env_fold.aged(plan, frontier) if self.options.max_age else plan
+            if self.options.max_age:
+                plan = env_fold.aged(plan, frontier, fixed_keys(turns, frontier) if marked else ())
             plan = env_fold.folded(plan, frontier) if strategy.folds else plan
         return plan
 

@@ -3,22 +3,26 @@
 Both reach far back, so they cost the provider's cache once an epoch. Neither is our default; both keep what matters.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from trimtab_stages.env_turns import Going
 
 TITLE = "# Earlier events\n\n"
 
 
-def aged(plan: Sequence[Going], frontier: int) -> list[Going]:
-    """The plan without the copies of states that were superseded before the message `frontier`; the last one stays."""
+def aged(plan: Sequence[Going], frontier: int, fixed: Collection[str] = ()) -> list[Going]:
+    """The plan without the copies of states that were superseded before the message `frontier`; the last one stays.
+
+    Copies stay whose key is among `fixed`: an older one of them cannot go, and what stands between it and the last one
+    says that the last one is no repeat.
+    """
     newest: dict[str, tuple[int, int]] = {}
     older: dict[int, set[int]] = {}
     for number, going in enumerate(plan):
         if going.found.at >= frontier:
             break
         for place, section in enumerate(going.sections):
-            if section.rule != "state" or place in going.gone:
+            if section.rule != "state" or place in going.gone or section.key in fixed:
                 continue
             if section.key in newest:
                 at, held = newest[section.key]

@@ -123,6 +123,18 @@ def appended(turns: Sequence[Turn], how: How) -> Iterator[Going]:
             yield Going(found, gone, said)
 
 
+def fixed_keys(turns: Sequence[Turn], until: int) -> frozenset[str]:
+    """The keys of sections before the message `until` that may not change, where the client sets cache marks."""
+    return frozenset(
+        section.key
+        for turn in turns
+        if not all(map(_movable, turn.found))
+        for found in turn.found
+        if found.at < until
+        for section in found.place.sections
+    )
+
+
 def _movable(found: Found) -> bool:
     """Whether cache marks can stand before the block, now and in the turns to come."""
     return env_places.has_carrier(found.message, found.place) and (

@@ -26,11 +26,12 @@ from trimtab.api import (
     StageOptions,
     fingerprint,
     hookimpl,
+    replace,
 )
 from trimtab_stages import image_texts
 from trimtab_stages.condense_ranges import last_word, said
 from trimtab_stages.frozen_texts import FrozenTexts
-from trimtab_stages.image_places import images_of, moments, refers, without
+from trimtab_stages.image_places import images_of, moments, refers, weighed, without
 
 KIND = "image-description"
 AT_ONCE = 4
@@ -93,6 +94,7 @@ class ImageAging(Stage[ImageAgingOptions]):
     async def start(self, services: Services) -> None:
         """Keep what the process has."""
         self._epochs, self._clock, self._counters = services.epochs, services.clock, services.counters
+        self._economics = services.economics
         self._texts = FrozenTexts(services.store, KIND, self.options.cache_entries)
         self._owner = Owner(self.name, fingerprint(self.options.text, self.options.threshold))
         self._asking: set[bytes] = set()
@@ -109,8 +111,9 @@ class ImageAging(Stage[ImageAgingOptions]):
         model = self.options.model or exchange.target.model.name
         if exchange.operation == "generate":
             exchange.later(partial(self._describe, exchange, model))
-        for until in reversed(self._moments(exchange)):
-            epoch = await self._epoch(exchange, until, model)
+        places = self._moments(exchange)
+        for number in range(len(places) - 1, -1, -1):
+            epoch = await self._epoch(exchange, places[: number + 1], model)
             if epoch is not None:
                 await self._apply(exchange, epoch)
                 break
@@ -122,20 +125,42 @@ class ImageAging(Stage[ImageAgingOptions]):
         stays = target.upstream.name == text.upstream.name and target.model.name == text.model.name
         return moments(exchange.received.messages, self.options.threshold, apart=APART if stays else 0)
 
-    async def _epoch(self, exchange: Exchange, until: int, model: str) -> Epoch | None:
-        """The record of a moment. The first request past it writes one, unless its user speaks of an image."""
+    async def _epoch(self, exchange: Exchange, places: Sequence[int], model: str) -> Epoch | None:
+        """The record of the last of some moments. The first request past it writes one, unless its user speaks of an
+        image; a moment that does not pay is passed over, once and for all."""
+        until = places[-1]
         boundary: Boundary | None = self._epochs.before(exchange, self._owner, until)
         if boundary is None:
             return None
         epoch = await self._epochs.get(exchange, boundary)
-        if epoch is not None or refers(_last_words(exchange.received.messages)):
-            return epoch
-        keys = []
-        for key, *_ in self._shown(exchange, until, model):
-            keys.append(key.hex() if await self._texts.get(exchange, key) else "")
-        return await self._epochs.settle(
-            exchange, boundary, Epoch(form="text", messages=until, size=boundary.size, texts=tuple(keys))
-        )
+        if epoch is None:
+            if refers(_last_words(exchange.received.messages)):
+                return None
+            wanted = Epoch(messages=until, size=boundary.size)
+            if await self._pays(exchange, places):
+                keys = [
+                    key.hex() if await self._texts.get(exchange, key) else ""
+                    for key, *_ in self._shown(exchange, until, model)
+                ]
+                wanted = replace(wanted, form="text", texts=tuple(keys))
+            epoch = await self._epochs.settle(exchange, boundary, wanted)
+        return epoch if epoch.form else None
+
+    async def _pays(self, exchange: Exchange, places: Sequence[int]) -> bool:
+        """Whether the images of the last moment may go: where none is left for a model that has them cached, always."""
+        messages, target, text = exchange.received.messages, exchange.target, exchange.text_target
+        stays = target.upstream.name == text.upstream.name and target.model.name == text.model.name
+        if not stays and not any(images_of(message) for message in messages[places[-1] :]):
+            return True
+        start = 0
+        for place in reversed(places[:-1]):
+            boundary = self._epochs.before(exchange, self._owner, place)
+            held = None if boundary is None else await self._epochs.get(exchange, boundary)
+            if held is not None and held.form:
+                start = place
+                break
+        found = weighed(messages, start, places[-1], target)
+        return self._economics.weigh(exchange, removed=found.removed, behind=found.behind).pays
 
     async def _apply(self, exchange: Exchange, epoch: Epoch) -> None:
         texts = [await self._texts.get(exchange, bytes.fromhex(key)) if key else None for key in epoch.texts]

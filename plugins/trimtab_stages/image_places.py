@@ -2,16 +2,21 @@
 
 import re
 from collections.abc import Callable, Iterator, Sequence
+from typing import NamedTuple
 
 import msgspec
 
-from trimtab.api import Block, Image, Message, Text, ToolResult, replace
+from trimtab.api import Block, Image, Message, Target, Text, ToolResult, picture_of, replace, tokens_of
 from trimtab_stages.env_json import mark_of, marked
 
 BATCH = 10
 """Old images that go together while newer ones keep coming: about 20,000 tokens, so that the edit pays."""
 APART = 20
 """Messages between two such moments: ten requests."""
+UNKNOWN = 1_500
+"""Tokens of an image whose size is not known."""
+INSTEAD = 100
+"""Tokens of the text that takes an image's place, about."""
 
 _REFERS = re.compile(r"\b(?:image|screenshot|picture|photo|mockup)s?\b", re.IGNORECASE)
 
@@ -89,3 +94,24 @@ def _instead(image: Image, text: str) -> Text:
     if mark is None:
         return Text(text=text)
     return Text(text=text, raw=marked(msgspec.json.encode({"type": "text", "text": text}), mark))
+
+
+class Weighed(NamedTuple):
+    """What goes with some images, in tokens, and what stays behind the first of them."""
+
+    removed: int
+    behind: int
+
+
+def weighed(messages: Sequence[Message], start: int, until: int, target: Target) -> Weighed:
+    """The images of messages[start:until] on the scales; texts are taken at four bytes a token."""
+    removed = behind = 0
+    for index, message in enumerate(messages[start:], start):
+        images = images_of(message)
+        size = sum(tokens_of(picture_of(image), target, UNKNOWN) for image in images)
+        if index < until:
+            removed += max(0, size - INSTEAD * len(images))
+        if removed:
+            rest = sum(len(block.raw) for block in message.blocks if isinstance(block, Text)) if images else 0
+            behind += rest // 4 + size if images else len(message.raw) // 4
+    return Weighed(removed, max(0, behind - removed))

@@ -240,6 +240,20 @@ async def test_sessions_that_broke_a_law_once_obey_it(choice: str, found: str) -
 
 @pytest.mark.usefixtures("often")
 @pytest.mark.parametrize("choice", CHOICES)
+async def test_a_block_that_may_not_change_is_no_reason_to_forget_what_came_between(choice: str) -> None:
+    """Marks cannot stand before the first block; what a later one says again came anew behind another value."""
+    one, other = (f"# VSCode Open Tabs\n{value * 40}" for value in ("a.py", "b.py"))
+    texts = [one, other, "# Something New\n1", one, *["# Something New\n2"] * 3]
+    said: list[dict[str, Any]] = []
+    for number, value in enumerate(texts):
+        block = {"type": "text", "text": f"<environment_details>\n{value}\n</environment_details>"}
+        words = [{"type": "text", "text": "do it"}] if number else []
+        said += [{"role": "user", "content": [*words, block]}, {"role": "assistant", "content": "ok"}]
+    await check_laws(choice, Session("messages", said, True, False))
+
+
+@pytest.mark.usefixtures("often")
+@pytest.mark.parametrize("choice", CHOICES)
 @settings(max_examples=10, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(session=sessions())
 async def test_what_was_seen_before_does_not_matter(choice: str, session: Session) -> None:

@@ -27,6 +27,10 @@ def test_the_last_copy_before_the_frontier_stays_and_events_do() -> None:
     assert [sorted(going.gone) for going in found] == [[0], [0], [], [], []]
 
 
+def test_a_state_of_which_an_older_copy_cannot_go_keeps_the_ones_between() -> None:
+    assert [sorted(going.gone) for going in aged(plan(*TIMES), 99, {"Current Time"})] == [[]] * 5
+
+
 def test_a_section_that_stands_twice_stays() -> None:
     twice = "# Current Time\n1\n\n# Current Time\n2"
     assert [going.gone for going in aged(plan(twice, *TIMES[:1]), 9)] == [frozenset(), frozenset()]

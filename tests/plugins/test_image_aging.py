@@ -29,7 +29,7 @@ def talk(count: int, *shown: int, dialect: str = "chat", last: str = "on") -> li
 async def run(bench: StageBench, messages: list[dict[str, Any]], **more: Any) -> Exchange:
     exchange = bench.exchange(body(messages), **more)
     await bench.request(exchange)
-    assert exchange.notes == []
+    assert [note for note in exchange.notes if "the edit pays" not in note] == []
     return exchange
 
 
@@ -168,13 +168,42 @@ async def test_what_has_no_image_or_asks_for_a_summary_leaves_as_it_came() -> No
 
 async def test_a_model_that_sees_images_keeps_its_prefix_for_ten_requests() -> None:
     async with StageBench(stage()) as bench:
-        made = talk(31, 0, 10, 20)
-        exchange = bench.exchange({**body(made), "model": "eyes"})
+        made, large = talk(31, 0, 10, 20), user(picture(data=png(2048, 4096)))
+        told = PLAIN.replace("640x480", "2048x4096")
+        exchange = bench.exchange({**body([large, *made[1:]]), "model": "eyes"})
         await bench.request(exchange)
-        assert sent(exchange) == [PLAIN] * 3
-        fewer = bench.exchange({**body(talk(25, 0, 10)), "model": "eyes"})
+        assert sent(exchange) == [told, PLAIN, PLAIN]
+        fewer = bench.exchange({**body([large, *talk(25, 0, 10)[1:]]), "model": "eyes"})
         await bench.request(fewer)
-        assert sent(fewer) == [PLAIN, "image"]
+        assert sent(fewer) == [told, "image"]
+
+
+async def test_where_images_stay_cached_they_go_only_if_that_pays() -> None:
+    """The same images, a long text behind them: what is read anew costs more than ten requests win."""
+
+    def behind(words: str) -> list[dict[str, Any]]:
+        made = talk(9, 0)
+        made[2] = user(text(words))
+        return made
+
+    async with StageBench(stage()) as bench:
+        short = bench.exchange({**body(behind("on")), "model": "eyes"})
+        await bench.request(short)
+        assert sent(short) == [PLAIN]
+    async with StageBench(stage()) as bench:
+        long = bench.exchange({**body(behind("on " * 20_000)), "model": "eyes"})
+        await bench.request(long)
+        assert sent(long) == ["image"]
+        assert any("image-aging: the edit does not pay: gain -" in note for note in long.notes)
+        assert bench.services.counters.snapshot()["epochs.declined"] == 1
+        # What was declined is not weighed again.
+        again = bench.exchange({**body(behind("on " * 20_000)), "model": "eyes"})
+        await bench.request(again)
+        assert (sent(again), again.notes) == (["image"], [])
+    # Without an image the text goes elsewhere, where nothing is cached.
+    async with StageBench(stage()) as bench:
+        free = await run(bench, behind("on " * 20_000))
+        assert (sent(free), free.target.model.name) == ([PLAIN], "small")
 
 
 @pytest.mark.parametrize("wrong", [{"threshold": 0}, {"context_messages": -1}, {"text": "{nothing}"}])

@@ -5,9 +5,9 @@ from typing import Any
 import pytest
 
 from talks import body, call, picture, png, result, said, text, user
-from trimtab.api import Message
+from trimtab.api import Message, picture_of, tokens_of
 from trimtab.testing import StageBench
-from trimtab_stages.image_places import images_of, moments, refers, without
+from trimtab_stages.image_places import INSTEAD, images_of, moments, refers, weighed, without
 
 
 def messages(said_: list[dict[str, Any]], dialect: str = "chat") -> tuple[Message, ...]:
@@ -98,3 +98,18 @@ def test_an_image_of_a_tool_stays_a_part_of_its_result() -> None:
     made = messages([user("go"), call("messages", "c", "shot"), shown], "messages")
     (block,) = without(made[2], lambda image: "gone").blocks
     assert [part.text for part in block.content] == ["shot", "gone"]  # type: ignore[attr-defined]
+
+
+def test_images_are_weighed_against_what_stands_behind_them() -> None:
+    target = StageBench().exchange({**body([user("on")]), "model": "eyes"}).target
+    talked = talk(9, 2, 4)
+    size = tokens_of(picture_of(images_of(talked[2])[0]), target, 0)
+    one = weighed(talked, 0, 3, target)
+    assert one.removed == size - INSTEAD
+    assert size < one.behind < size + 200
+    both = weighed(talked, 0, 5, target)
+    assert both.removed == 2 * one.removed
+    assert both.behind < one.behind
+    # What went before is not counted once more.
+    assert weighed(talked, 3, 5, target).removed == one.removed
+    assert weighed(talked, 5, 9, target) == (0, 0)
