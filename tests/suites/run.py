@@ -7,6 +7,7 @@ and expects is told in tests/README.md. Exits with 1 where a number is not the e
 """
 
 import argparse
+import signal
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -66,6 +67,8 @@ def main() -> int:
     kinds = set(given.only.split(","))
     if not kinds <= set(KINDS):
         parser.error(f"--only takes {', '.join(KINDS)}")
+    # Whoever ends this run ends the servers and the step that it began, too.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     folder = given.folder.resolve()
     folder.mkdir(parents=True, exist_ok=True)
     try:

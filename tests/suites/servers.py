@@ -54,6 +54,10 @@ def step(
     except subprocess.TimeoutExpired:
         os.killpg(process.pid, signal.SIGKILL)
         out, code = process.communicate()[0] + f"\nended after {limit} s\n", 124
+    except BaseException:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+        raise
     return Ended(code, out, time.monotonic() - began)
 
 
@@ -83,14 +87,21 @@ class Server:
         return f"http://127.0.0.1:{self.port}"
 
     def __enter__(self) -> "Server":
+        try:
+            self._wait()
+        except BaseException:
+            self.__exit__()
+            raise
+        return self
+
+    def _wait(self) -> None:
         for _ in range(int(PATIENCE / PAUSE)):
             with socket.socket() as probe:
                 if probe.connect_ex(("127.0.0.1", self.port)) == 0:
-                    return self
+                    return
             if self._process.poll() is not None:
                 break
             time.sleep(PAUSE)
-        self.__exit__()
         raise TimeoutError(f"nothing listens on port {self.port}: see what {self._process.args!r} said")
 
     def __exit__(self, *_: object) -> None:
