@@ -1,6 +1,7 @@
 """Hypercorn's connections with ends of our own; what needs a whole proxy is in wire/test_limits.py."""
 
 import asyncio
+import gc
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -96,6 +97,26 @@ async def test_a_client_that_says_its_last_before_the_answer_leaves_nothing() ->
             assert (await reader.read()).startswith(b"HTTP/1.1 204")
         writer.close()
         assert EndingServer.live == set()
+
+
+async def test_a_connection_that_ended_is_no_work_for_the_garbage_collector() -> None:
+    async with served() as url:
+        for _ in range(3):
+            await answer(url, GET + b"connection: close\r\n\r\n")
+        while EndingServer.live:  # noqa: ASYNC110  # hypercorn tells nobody
+            await asyncio.sleep(0)
+        gc.collect()
+        gc.disable()
+        try:
+            for _ in range(20):
+                await answer(url, GET + b"connection: close\r\n\r\n")
+            while EndingServer.live:  # noqa: ASYNC110  # as above
+                await asyncio.sleep(0)
+            left = [one for one in gc.get_objects() if isinstance(one, EndingServer | Http)]
+        finally:
+            gc.enable()
+    # The last one's task may still be on its way out.
+    assert len(left) <= 2
 
 
 async def test_no_limit_is_no_limit() -> None:
