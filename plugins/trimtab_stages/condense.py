@@ -39,8 +39,8 @@ from trimtab_stages.condense_forms import DROP, MASK, POINTS, TEXTS, Changes, ch
 from trimtab_stages.condense_limits import Limits
 from trimtab_stages.condense_options import CondenseOptions, Sizes
 from trimtab_stages.condense_prepare import Preparing
+from trimtab_stages.condense_ranges import condensed, last_word, opening
 from trimtab_stages.condense_ranges import cuts as safe_cuts
-from trimtab_stages.condense_ranges import last_word, opening
 from trimtab_stages.condense_repeats import repeats
 from trimtab_stages.condense_tokens import recounted
 from trimtab_stages.risk_assess import assessed, headers
@@ -212,6 +212,9 @@ class Condense(Stage[CondenseOptions]):
         if forced is not None:
             # An edit made to fit reaches further than this boundary: it stays, until a boundary is there that holds it.
             return forced if forced.messages <= boundary.messages else before.epoch
+        if condensed(exchange.received.messages):
+            # A second pass: what was shortened is made to fit, and not shortened to save once more.
+            return before.epoch
         first = before.risk.bounds[1] if not recovers(exchange) else max(before.risk.bounds[1], self.options.patience)
         if max(before.risk.likely, before.risk.utilization) < first or not self._apart(
             exchange, boundary, before.epoch

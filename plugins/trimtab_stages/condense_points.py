@@ -24,6 +24,7 @@ _CHANGES = re.compile(r"edit|write|patch|replace|insert|diff|create|delete", re.
 _RUNS = re.compile(r"bash|shell|command|exec|terminal|run", re.IGNORECASE)
 _STATUS = re.compile(r"exit(?:ed with)? (?:code|status):? *(-?\d+)", re.IGNORECASE)
 _ERROR = re.compile(r"^.*(?:error\b|exception\b|traceback|failed|\bfatal\b).*$", re.IGNORECASE | re.MULTILINE)
+_QUOTED = re.compile(r"^<said>\n(.*?)\n</said>$", re.DOTALL | re.MULTILINE)
 _TODOS = re.compile(r"todo", re.IGNORECASE)
 
 
@@ -50,7 +51,11 @@ def points(messages: Sequence[Message], start: int, until: int, budget: int) -> 
 
 def words(messages: Sequence[Message], start: int, until: int, budget: int) -> str:
     """What the user said in messages[start:until], verbatim; the oldest words go first where the budget ends."""
-    spoken = [text for message in messages[start:until] for text in said(message)]
+    return quoted([text for message in messages[start:until] for text in said(message)], budget)
+
+
+def quoted(spoken: Sequence[str], budget: int) -> str:
+    """Texts of the user, the newest that `budget` tokens hold."""
     kept: list[str] = []
     left = budget * PER_TOKEN
     for text in reversed(spoken):
@@ -63,6 +68,11 @@ def words(messages: Sequence[Message], start: int, until: int, budget: int) -> s
     gone = len(spoken) - len(kept)
     note = f" ({gone} older message{'s' * (gone != 1)} left out for their size)" if gone else ""
     return "\n\n".join([f"## The user said{note}", *(f"<said>\n{text}\n</said>" for text in reversed(kept))])
+
+
+def quotes(text: str) -> list[str]:
+    """What a text of ours quotes of the user."""
+    return _QUOTED.findall(text)
 
 
 def todo(messages: Sequence[Message], start: int, until: int) -> str:

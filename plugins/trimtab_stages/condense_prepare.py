@@ -84,7 +84,7 @@ class Preparing:
                 await self._notes.add(exchange, key, known)
             notes = known
         if len(kept) >= FOLD:
-            await self._fold(exchange, kept)
+            await self._fold(exchange, kept, sizes.budget)
 
     def _named(self, exchange: Exchange) -> bool:
         options = self._options
@@ -103,14 +103,14 @@ class Preparing:
         key = summary.fold_key(kept[0], kept[1], self._model)
         return (key.hex(), *kept[2:]) if await self._frozen.get(exchange, key) is not None else kept
 
-    async def _fold(self, exchange: Exchange, kept: tuple[str, ...]) -> None:
+    async def _fold(self, exchange: Exchange, kept: tuple[str, ...], budget: int) -> None:
         key = summary.fold_key(kept[0], kept[1], self._model)
         older, newer = [await self._frozen.get(exchange, bytes.fromhex(name)) for name in kept[:2]]
         if older is None or newer is None or await self._frozen.get(exchange, key) is not None:
             return
         notes = await self._made(exchange, key, summary.folding(older, newer))
         if notes is not None:
-            await self._frozen.add(exchange, key, summary.joined(notes))
+            await self._frozen.add(exchange, key, summary.joined(notes, older, newer, budget))
 
     async def _made(self, exchange: Exchange, key: bytes, prompt: Prompt) -> str | None:
         """A model's answer, None where there is none that can be used; then it is left alone for a while."""

@@ -30,6 +30,17 @@ def task(messages: Sequence[Message]) -> int | None:
     return None
 
 
+def condensed(messages: Sequence[Message]) -> bool:
+    """Whether a text of ours stands in the opening: the conversation was shortened before it came here."""
+    # What followed the turns that are gone may be the user's, and then belongs to the opening too.
+    return any(
+        isinstance(block, Text) and block.text.startswith(MARK)
+        for message in messages[: opening(messages)]
+        if message.role == "user"
+        for block in message.blocks
+    )
+
+
 def cuts(messages: Sequence[Message], start: int = 0) -> Iterator[int]:
     """Indexes from `start` on before which a conversation may be cut: no call is open there, and none is answered.
 

@@ -4,7 +4,7 @@ import hashlib
 from collections.abc import Iterator, Sequence
 
 from trimtab.api import Message, Prompt, Text, ToolUse
-from trimtab_stages.condense_points import PER_TOKEN, todo, words
+from trimtab_stages.condense_points import PER_TOKEN, quoted, quotes, todo, words
 from trimtab_stages.condense_ranges import MARK, said
 from trimtab_stages.tool_results import argument, calls_of, results_of
 
@@ -103,6 +103,7 @@ def frozen(messages: Sequence[Message], start: int, until: int, notes: str, budg
     return "\n\n".join(part for part in parts if part)
 
 
-def joined(notes: str) -> str:
-    """The text that stands for two older ones."""
-    return f"{MARK}: two summaries, made one by a model.]\n\n{notes}"
+def joined(notes: str, older: str, newer: str, budget: int) -> str:
+    """The text that stands for two older ones: a model's notes, and what both quote of the user."""
+    parts = (f"{MARK}: two summaries, made one by a model.]", notes, quoted([*quotes(older), *quotes(newer)], budget))
+    return "\n\n".join(part for part in parts if part)

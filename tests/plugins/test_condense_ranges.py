@@ -58,3 +58,10 @@ def test_results_and_the_assistant_are_no_words_of_the_user() -> None:
     assert ranges.last_word(made) == 0
     assert ranges.last_word(messages([user("go"), said("so"), user("on"), said("so")])) == 2
     assert ranges.last_word(messages([said("so")])) == 0
+
+
+def test_what_was_shortened_before_it_came_is_seen_in_its_opening() -> None:
+    ours = user(text("do it"), text(f"{ranges.MARK}: 4 messages of this conversation. What follows ...]"))
+    assert ranges.condensed(messages([ours, user("and now that"), said("so")]))
+    assert not ranges.condensed(messages([user("do it"), said("so"), ours]))
+    assert not ranges.condensed(messages([user(f"what does {ranges.MARK} mean?"), said("so")]))
