@@ -159,3 +159,12 @@ async def test_a_stream_that_breaks_off_inside_a_call_leaves_it_open(tmp_path: P
     assert "error" in played.frames[-1]
     assert DONE not in played.answer.body
     assert not any(choice.get("finish_reason") for frame in played.frames for choice in frame.get("choices", ()))
+
+
+@BYTEWISE
+async def test_P12_a_stream_opens_with_our_count_and_ends_with_the_true_numbers(tmp_path: Path, bytewise: bool) -> None:
+    played = await streamed(tmp_path, chunk({"content": "a"}), chunk({}, "stop", usage=USAGE), DONE, bytewise=bytewise)
+    opened = played.frames[0]["message"]["usage"]
+    assert opened["input_tokens"] > 0
+    end = next(frame["usage"] for frame in played.frames if frame["type"] == "message_delta")
+    assert (end["input_tokens"], end["cache_read_input_tokens"], end["output_tokens"]) == (20, 10, 4)
