@@ -24,6 +24,12 @@ LARGE = 1_000_000
 """Bytes of a body, or of a message, from which each step takes milliseconds: then others get their turn between two."""
 
 
+QUIET = 60.0
+"""Seconds for which a stage that is undone for the same reason is not warned of again; counter and notes go on."""
+REASONS = 100
+"""Reasons that are remembered."""
+
+
 class Pipeline:
     """A named chain of stages with its compiled hooks."""
 
@@ -32,6 +38,8 @@ class Pipeline:
         self.guard = guard or Guard(services.clock, services.counters)
         self.chain = chain
         self.services = services
+        self._warned: dict[tuple[str, str], float] = {}
+        """When it was said last why a stage was undone (monotonic)."""
         self.wanted = frozenset(kind for bound in chain.event for kind in bound.stage.wants)
 
     async def request(self, exchange: Exchange, *, again: bool = False) -> Reply | None:
@@ -135,7 +143,17 @@ class Pipeline:
         exchange.restore(saved)
         exchange.notes.append(f"stage '{stage.label}' undone: {reason}")
         self.services.counters.add(f"stage_undone.{stage.label}")
-        logger.warning("stage '{}' undone on {}: {}", stage.label, exchange.id, reason)
+        logger.log(self._level(stage.label, reason), "stage '{}' undone on {}: {}", stage.label, exchange.id, reason)
+
+    def _level(self, label: str, reason: str) -> str:
+        """A warning, or for the same once more within a minute a word for debugging: it may befall every request."""
+        now, key = self.services.clock.monotonic(), (label, reason)
+        if now - self._warned.get(key, -QUIET) < QUIET:
+            return "DEBUG"
+        if len(self._warned) >= REASONS:
+            self._warned.clear()
+        self._warned[key] = now
+        return "WARNING"
 
     def target(self, exchange: Exchange) -> Target:
         """Ask the stages where the conversation goes, the model table last."""

@@ -125,6 +125,23 @@ async def test_an_optional_stage_that_fails_is_undone_whole(error: Exception) ->
     assert [label for label, _ in exchange.timings] == ["a", "b", "c"]
 
 
+async def test_what_befalls_every_request_is_warned_of_once_a_minute(records: list[Any]) -> None:
+    errors: list[Exception] = [UpstreamError("oh"), UpstreamError("oh"), UpstreamError("else"), UpstreamError("oh")]
+
+    def work(exchange: Exchange) -> None:
+        raise errors[0]
+
+    async with StageBench(May("b", work)) as bench:
+        for at in range(4):
+            if at == 3:
+                bench.clock.advance(60)
+            await bench.request(bench.exchange(BODY))
+            del errors[0]
+        undone = [record["level"].name for record in records if record["message"].startswith("stage 'b' undone")]
+        assert [name for name in undone if name == "WARNING"] == ["WARNING"] * 3
+        assert bench.services.counters.snapshot()["stage_undone.b"] == 4
+
+
 @pytest.mark.parametrize("kind", [Does, May])
 async def test_what_failed_is_told_without_its_text_but_at_debug(kind: type[Does], records: list[Any]) -> None:
     async with StageBench(kind("a", fails(ValueError("the prompt")))) as bench:

@@ -19,6 +19,7 @@ from trimtab.events import Usage
 from trimtab.exchange import Exchange
 from trimtab.hookspecs import Stage, StageOptions, hookimpl
 from trimtab.models import ModelTable
+from trimtab.upstream import Response
 from wire.faults import FAULTS, HEAD, SHOWN, Fault, begins, drips, good, hangs, parts, turns
 from wire.scripted import Link, Sent, playing
 
@@ -298,6 +299,27 @@ async def test_an_endless_stream_ends_with_its_client(path: str) -> None:
         assert len(answer.messages) >= 50
         assert over(proxy).outcome.client_gone
         assert len(upstream.sent) == 1
+
+
+@pytest.mark.parametrize("path", PATHS)
+async def test_an_endless_body_is_given_up(path: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    limit = 100_000
+    monkeypatch.setattr(Response.read, "__defaults__", (limit, None))
+
+    async def endless(sent: Sent, link: Link) -> None:
+        await link.raw(b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ntransfer-encoding: chunked\r\n\r\n")
+        while not link.writer.transport.is_closing():
+            await link.chunk(b" " * 4096)
+            await asyncio.sleep(0)
+
+    async with playing(endless) as upstream, proxied(upstream.url) as proxy:
+        answer = await proxy.post(path, body(path, stream=False))
+        assert answer.status >= 500
+        assert f"sent more than {limit} bytes" in answer.message
+        outcome = over(proxy).outcome
+        assert (outcome.attempts, outcome.usage) == (len(upstream.sent), None)
+        assert len(upstream.sent) == 3
+        assert proxy.runtime.forwarder.state("text")["open"] == proxy.runtime.forwarder.state("images")["open"] == 0
 
 
 class Unending(Link):
