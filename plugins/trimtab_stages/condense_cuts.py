@@ -11,6 +11,9 @@ from trimtab_stages.tool_results import Result, calls_of, results_of, told
 
 SHARE = 2
 """The results of a turn take this part of the window at most."""
+CUT = " lines cut here: too long for the window]\n"
+"""Ends the line between head and tail. A result that has one is not cut again: its size in tokens is near the limit, on
+either side, and a second pass must change nothing."""
 HEAD = 0.6
 """How much of what is left is the beginning."""
 
@@ -55,7 +58,7 @@ def _turn(messages: Sequence[Message], count: TokenCount, turn: range, limit: in
     most = _most(sizes, sum(sizes) * limit // tokens)
     going: dict[int, list[tuple[Result, str]]] = {}
     for index, result in results:
-        if len(result.text) > most:
+        if len(result.text) > most and CUT not in result.text:
             going.setdefault(index, []).append((result, cut(result.text, most)))
     return {index: _known(messages[index], cut_) for index, cut_ in going.items()}
 
@@ -75,7 +78,7 @@ def cut(text: str, size: int) -> str:
     """A text's head and tail, 60 to 40, and between them how much is missing."""
     head, tail = text[: int(size * HEAD)], text[len(text) - int(size * (1 - HEAD)) :]
     gone = text[len(head) : len(text) - len(tail)]
-    return f"{head}\n[{len(gone)} characters, {gone.count(chr(10))} lines cut here: too long for the window]\n{tail}"
+    return f"{head}\n[{len(gone)} characters, {gone.count(chr(10))}{CUT}{tail}"
 
 
 def _known(message: Message, going: list[tuple[Result, str]]) -> Message:

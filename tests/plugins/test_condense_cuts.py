@@ -58,3 +58,11 @@ def test_it_depends_on_its_turn_only() -> None:
     )
     one, two = cuts(short, counted(short), 2_000), cuts(long, counted(long), 2_000)
     assert one[2].raw == two[2].raw == two[6].raw
+
+
+def test_what_was_cut_is_not_cut_again() -> None:
+    """However many tokens the second pass finds in it."""
+    said_ = [user("go"), call("chat", "c", "read", path="a"), result("chat", "c", cut(LINES, 5_000))]
+    made = conversation_of(said_)
+    assert cuts(made, counted(made), 2_000) == {}
+    assert [*cuts(conversation_of([*said_[:2], result("chat", "c", LINES)]), counted(made), 2_000)] == [2]
