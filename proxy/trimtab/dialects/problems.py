@@ -181,7 +181,10 @@ def retried(error: ProxyError) -> dict[str, str]:
     """The headers of an error answer that no dialect owns."""
     code = code_of(error.body) if isinstance(error, UpstreamError) else None
     again = "true" if (PROBLEMS[error.cause] if code is None else code).retry else "false"
-    told = {"content-type": "application/json", "x-should-retry": again, **error.headers}
+    told = {"content-type": "application/json", **error.headers}
+    # Claude Code reads a key that is refused anew and asks again, unless it is told not to (seen with tools/agents).
+    if not (isinstance(error, UpstreamError) and error.cause is Cause.AUTHENTICATION and code is None):
+        told.setdefault("x-should-retry", again)
     if error.cause is Cause.RATE_LIMIT and not told.keys() & {"retry-after", "retry-after-ms"}:
         told["retry-after"] = WAIT
     return told

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from trimtab.dialects.problems import PROBLEMS, cause_of, complaint, hide, message, no_reply
+from trimtab.dialects.problems import PROBLEMS, cause_of, complaint, hide, message, no_reply, retried
 from trimtab.errors import Cause, ProxyError, UpstreamError
 
 
@@ -72,3 +72,13 @@ def test_our_own_words_stand() -> None:
 def test_a_body_that_tells_an_error_is_taken_at_its_word() -> None:
     assert no_reply(b'{"error":{"code":"1305","message":"busy"}}').cause is Cause.OVERLOADED
     assert no_reply(b'{"error":null}').message == "the upstream's answer is no reply of its dialect"
+
+
+def test_a_client_whose_key_an_upstream_refuses_decides_by_itself_whether_it_has_another() -> None:
+    refused = UpstreamError("no", cause=Cause.AUTHENTICATION, status=401, body=b'{"error":{"message":"bad key"}}')
+    assert "x-should-retry" not in retried(refused)
+    refused.headers = {"x-should-retry": "true"}
+    assert retried(refused)["x-should-retry"] == "true"
+    ours = ProxyError("no", cause=Cause.AUTHENTICATION)
+    expired = UpstreamError("no", cause=Cause.AUTHENTICATION, status=401, body=b'{"error":{"code":"1002"}}')
+    assert [retried(error)["x-should-retry"] for error in (ours, expired)] == ["false", "false"]
