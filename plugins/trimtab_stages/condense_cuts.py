@@ -58,8 +58,11 @@ def _turn(messages: Sequence[Message], count: TokenCount, turn: range, limit: in
     most = _most(sizes, sum(sizes) * limit // tokens)
     going: dict[int, list[tuple[Result, str]]] = {}
     for index, result in results:
-        if len(result.text) > most and CUT not in result.text:
-            going.setdefault(index, []).append((result, cut(result.text, most)))
+        if len(result.text) <= most or CUT in result.text:
+            continue
+        shorter = cut(result.text, most)
+        if len(shorter) < len(result.text):
+            going.setdefault(index, []).append((result, shorter))
     return {index: _known(messages[index], cut_) for index, cut_ in going.items()}
 
 

@@ -3,7 +3,7 @@
 import pytest
 
 from condensing import conversation_of
-from talks import call, result, said, user
+from talks import call, result, said, text, user
 from trimtab.api import Conversation, TokenCount
 from trimtab_stages.condense_cuts import cut, cuts
 
@@ -66,3 +66,9 @@ def test_what_was_cut_is_not_cut_again() -> None:
     made = conversation_of(said_)
     assert cuts(made, counted(made), 2_000) == {}
     assert [*cuts(conversation_of([*said_[:2], result("chat", "c", LINES)]), counted(made), 2_000)] == [2]
+    # What stands beside it leaves no room, and is not made longer by a cut.
+    one = call("messages", "c", "read", path="a")
+    beside = conversation_of(
+        [user("go"), one, user(*result("messages", "c", "short " * 12)["content"], text("x" * 9_000))], "messages"
+    )
+    assert cuts(beside, counted(beside), 2_000) == {}
