@@ -8,6 +8,7 @@ await conform(lambda: Clip(ClipOptions(limit=100)))
 from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Any, Literal, NamedTuple, get_args
 
+from trimtab.conformance_store import BrokenStore, EarlierStore, WatchedStore
 from trimtab.corpus import Session, sessions
 from trimtab.errors import ProxyError, Refused
 from trimtab.exchange import Exchange, Operation
@@ -24,8 +25,10 @@ LAWS: tuple[Law, ...] = get_args(Law)
 """What is looked at.
 
 `runs`: no stage raises and no edit breaks an invariant. `purity`: another worker, at another time, and a restarted one
-send the same bytes. `prefix`: what was sent stays as it was, up to the last turn; one request in ten may be an epoch
-with a record, and those that are forced.
+send the same bytes, in the order of the conversation and backwards. Backwards an old request may meet a forced record
+that a later one wrote, and obeys it (design.md, promise 2): without those its bytes are the old ones.
+`prefix`: what was sent stays as it was, up to the last turn; one request in ten may be an epoch with a record, and
+those that are forced.
 `idempotence`: a second pass changes nothing. `count`: a request that counts has the same edits and writes no record.
 `fail-open`: an optional stage with a broken store, or a body that it cannot read, fails no request. `summary`: a
 client's own request to summarise is not edited.
@@ -52,22 +55,6 @@ class Report(NamedTuple):
     epochs: int
     """Requests before whose last turn something changed."""
     faults: tuple[str, ...]
-
-
-class BrokenStore:
-    """A store that always fails."""
-
-    async def get(self, kind: str, tenant: str, key: bytes) -> bytes | None:
-        """Fail."""
-        raise OSError("the store is broken")
-
-    async def put(self, kind: str, tenant: str, key: bytes, value: bytes, *, ttl: float | None = None) -> None:
-        """Fail."""
-        raise OSError("the store is broken")
-
-    async def add(self, kind: str, tenant: str, key: bytes, value: bytes, *, ttl: float | None = None) -> bytes:
-        """Fail."""
-        raise OSError("the store is broken")
 
 
 Facts = Callable[[Exchange], Iterable[Fact]]
@@ -163,26 +150,29 @@ class _Kit:
 
     async def session(self, where: str, session: Session) -> None:
         """All laws on one conversation, request by request."""
-        store = MemoryStore()
-        sent: list[tuple[bytes, bytes]] = []
+        store = WatchedStore()
+        sent: list[tuple[int, bytes, bytes]] = []
         before: Exchange | None = None
         breaks = 0
         async with self._bench(store) as bench, self._bench(store, at=86_400.0) as other:
             for index, body in enumerate(session.bodies()):
                 place = f"{where}, request {index}"
+                store.request = index
                 exchange = await self._run(bench, body, session.dialect, place)
                 self.requests += 1
                 if exchange is None:
                     before = None
                     continue
                 out = exchange.conversation.render()
-                sent.append((body, out))
+                sent.append((index, body, out))
                 self.edited += exchange.conversation.edited
                 if before is not None and not _holds(before, exchange, append_only=self._append_only):
                     breaks += 1
                 before = exchange
                 await bench.run_later(exchange)
                 await self._again(other, body, out, session.dialect, place)
+                if await self._alone(store, body, session.dialect, place) != out:
+                    self._fault("purity", place, "a restarted worker sends other bytes")
                 await self._second(out, session.dialect, place)
             counts = bench.services.counters.snapshot()
             written, forced = counts.get("epochs.written", 0), counts.get("epochs.forced", 0)
@@ -191,7 +181,8 @@ class _Kit:
         if breaks > min(-(-len(sent) // 10), written) + forced:
             text = f"{breaks} of {len(sent)} requests changed what was sent before their last turn"
             self._fault("prefix", where, text)
-        await self._restart(store, sent, session.dialect, where)
+        store.request += 1
+        await self._backwards(store, sent, session.dialect, where)
 
     async def _again(self, other: StageBench, body: bytes, out: bytes, dialect: str, where: str) -> None:
         """Another worker a day later, and a request that counts."""
@@ -211,14 +202,35 @@ class _Kit:
         if again is not None and again.conversation.render() != out:
             self._fault("idempotence", where, "a second pass changes what the first one made")
 
-    async def _restart(self, store: Store, sent: Sequence[tuple[bytes, bytes]], dialect: str, where: str) -> None:
+    async def _alone(self, store: Store, body: bytes, dialect: str, where: str) -> bytes | None:
+        """What a worker sends that has the store and no memory; None where it answered or refused."""
+        async with self._bench(store, at=1.0) as bench:
+            exchange = await self._run(bench, body, dialect, f"{where}, after a restart")
+        return None if exchange is None else exchange.conversation.render()
+
+    async def _backwards(
+        self, store: WatchedStore, sent: Sequence[tuple[int, bytes, bytes]], dialect: str, where: str
+    ) -> None:
         """All requests once more, the last one first, in a worker that has the store and no memory."""
         async with self._bench(store, at=1.0) as bench:
-            for index in range(len(sent) - 1, -1, -1):
-                body, out = sent[index]
-                again = await self._run(bench, body, dialect, f"{where}, request {index} after a restart")
-                if again is None or again.conversation.render() != out:
-                    self._fault("purity", f"{where}, request {index}", "a restarted worker sends other bytes")
+            for index, body, out in reversed(sent):
+                place = f"{where}, request {index}"
+                again = await self._run(bench, body, dialect, f"{place}, sent late")
+                found = None if again is None else again.conversation.render()
+                if found != out and (found is None or not await self._obeys(store, index, body, out, found, dialect)):
+                    self._fault("purity", place, "a worker that met the later requests first sends other bytes")
+
+    async def _obeys(
+        self, store: WatchedStore, index: int, body: bytes, out: bytes, found: bytes, dialect: str
+    ) -> bool:
+        """Whether other bytes are what the forced records of later requests say, and nothing else."""
+        earlier = EarlierStore(store, index)
+        place = f"request {index}"
+        return (
+            await self._alone(earlier, body, dialect, place) == out
+            and bool(earlier.hidden)
+            and await self._alone(store, body, dialect, place) == found
+        )
 
     async def _summary(self, bench: StageBench, session: Session, where: str) -> None:
         *_, body = session.bodies()

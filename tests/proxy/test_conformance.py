@@ -203,3 +203,53 @@ async def test_a_stage_that_records_what_it_counts_is_found() -> None:
 
     with pytest.raises(AssertionError, match="a request that counts wrote a record"):
         await conform(Writing, number=8)
+
+
+class Obeying(Tried):
+    """Cuts texts by whatever record stands at the first boundary; each later request tries to write one."""
+
+    forced = True
+
+    @hookimpl
+    async def request(self, exchange: Exchange) -> Reply | None:
+        epochs, messages = self.services.epochs, exchange.received.messages
+        place = epochs.before(exchange, Owner(self.name, fingerprint(), forced=self.forced), 1)
+        if place is None:
+            return None
+        epoch = await epochs.get(exchange, place)
+        if epoch is None and len(messages) > 8:
+            epoch = await epochs.settle(exchange, place, Epoch(form="cut", messages=1, forced=self.forced))
+        self.cut = epoch is not None
+        return await super().request(exchange)
+
+    def change(self, exchange: Exchange, index: int, text: str) -> str:
+        return text[:50] if self.cut else text
+
+
+class Saving(Obeying):
+    """Old requests obey what later ones wrote, and nobody was forced."""
+
+    forced = False
+
+
+class Remembering(Obeying):
+    """Obeys forced records, and puts the number of requests that its worker has seen into a text."""
+
+    seen = 0
+
+    @hookimpl
+    async def request(self, exchange: Exchange) -> Reply | None:
+        self.seen += exchange.operation == "generate"
+        return await super().request(exchange)
+
+    def change(self, exchange: Exchange, index: int, text: str) -> str:
+        known = super().change(exchange, index, text)
+        return f"{known} {self.seen}" if self.cut and len(exchange.conversation.messages) < 5 else known
+
+
+async def test_an_old_request_obeys_the_forced_record_of_a_later_one_and_no_other() -> None:
+    assert (await conform(Obeying, number=10)).edited > 0
+    told = "request .*: a worker that met the later requests first sends other bytes"
+    for kind in (Saving, Remembering):
+        with pytest.raises(AssertionError, match=f"purity: seed 0, conversation .*{told}"):
+            await conform(kind, number=10)
