@@ -114,6 +114,8 @@ class Exchange:
         """Names of what could not be passed on; the client reads them in `x-trimtab-dropped`."""
         self.stop_words: tuple[str, ...] = ()
         """The client's stop words that the upstream was not told: the core cuts the reply at them."""
+        self.told_schema: Any = None
+        """The client's schema for the reply's JSON, where the upstream was told it in words only: the core looks."""
         self.sent: bytes | None = None
         """The body as it left, translated or not; None before that."""
         self.first_sent: bytes | None = None

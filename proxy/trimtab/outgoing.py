@@ -65,7 +65,7 @@ def call_for(
         exchange.drop(name)
     if runtime.config.core.strict:
         strict.check(exchange.dropped)
-    exchange.stop_words = translated.stop_words
+    exchange.stop_words, exchange.told_schema = translated.stop_words, translated.told_schema
     exchange.sent = translated.body
     if operation == exchange.operation and exchange.first_sent is None:
         exchange.first_sent = translated.body

@@ -6,7 +6,7 @@ all events before. Nothing here ends a stream that its upstream did not end.
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import msgspec
 
@@ -47,13 +47,24 @@ _USAGE = re.compile(rb'"usage"[ ]*:[ ]*\{')
 class Respelling(Listener):
     """Passes events on with the client's own names of calls and tools, where the upstream knows them by others."""
 
-    def __init__(self, pipeline: Pipeline, exchange: Exchange, spelling: Spelling) -> None:
+    def __init__(
+        self,
+        pipeline: Pipeline,
+        exchange: Exchange,
+        spelling: Spelling,
+        see: Callable[[Sequence[Event]], None] | None = None,
+    ) -> None:
+        """`see` is shown what the client gets."""
         super().__init__(pipeline, exchange)
         self._spelling = spelling
+        self._see = see
 
     def __call__(self, events: Sequence[Event]) -> Sequence[Event]:
         """The events as the stages pass them on, who see the client's names."""
-        return super().__call__(respelled(events, self._spelling))
+        after = super().__call__(respelled(events, self._spelling))
+        if self._see is not None:
+            self._see(after)
+        return after
 
 
 class Relay:

@@ -18,6 +18,7 @@ from trimtab.errors import ProxyError, StageFailed, UpstreamError
 from trimtab.events import Event
 from trimtab.exchange import Exchange
 from trimtab.facts import TokenCount
+from trimtab.fitting import Fitting
 from trimtab.guard import breathe
 from trimtab.hookspecs import Reply
 from trimtab.models import Target
@@ -46,6 +47,7 @@ class Serving:
         self._begun = perf_counter()
         self._waited = 0.0
         self._spelling: Spelling | None = None
+        self._fitting: Fitting | None = None
         self._shown = Shown(hold=runtime.config.retry.holds(client_of(exchange.incoming.headers)))
         self._sent_to: Target | None = None
 
@@ -289,7 +291,10 @@ class Serving:
 
     def _listener(self) -> Listener:
         if self._spelling is not None:
-            return relay.Respelling(self._pipeline, self._exchange, self._spelling)
+            schema = self._exchange.told_schema
+            self._fitting = Fitting(schema) if schema is not None else None
+            see = self._fitting.see if self._fitting is not None else None
+            return relay.Respelling(self._pipeline, self._exchange, self._spelling, see)
         return self._pipeline.listener(self._exchange)
 
     def _book(self) -> None:
@@ -305,6 +310,8 @@ class Serving:
             counters.add(f"failed.{outcome.error.cause}")
         if outcome.client_gone:
             counters.add("client_gone")
+        if self._fitting is not None and outcome.error is None:
+            self._fitting.report(exchange, counters)
         self._runtime.economics.told(exchange)
         self._pipeline.done(exchange)
         for work in exchange.pending:

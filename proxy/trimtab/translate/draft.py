@@ -30,6 +30,8 @@ class Draft:
         self.dropped: dict[str, None] = {}
         self.lines: list[str] = []
         """What the system prompt has to say besides, where the target has no member for it."""
+        self.told_schema: Any = None
+        """The schema for the reply's JSON that is told in words only."""
         self.stop_words: tuple[str, ...] = ()
         """Stop words of the client that the target is not told; the proxy ends the reply at them itself."""
         self.marks = 0
@@ -44,6 +46,11 @@ class Draft:
             told = f"the upstream takes few stop words, and the proxy looks for {MOST_WORDS} more at most, of up to"
             raise BadRequest(f"{told} {LONGEST_WORD} characters: send fewer or shorter ones", param=said)
         self.stop_words = tuple(words)
+
+    def tell_schema(self, schema: Any) -> None:
+        """Ask for JSON by a schema in words, where the target has no member for it."""
+        self.lines.append(schema_line(schema))
+        self.told_schema = schema
 
     def drop(self, name: str) -> None:
         """Report a member that the target does not get."""

@@ -5,7 +5,7 @@ from typing import Any
 import msgspec
 
 from trimtab.translate import tools
-from trimtab.translate.draft import Draft, Rules, effort_of, nearest, nothing, pseudonym, schema_line
+from trimtab.translate.draft import Draft, Rules, effort_of, nearest, nothing, pseudonym
 from trimtab.translate.names import tool_name
 
 _TIERS = {"auto": "auto", "standard_only": "default"}
@@ -116,7 +116,7 @@ def _schema(draft: Draft, wanted: dict[str, Any]) -> None:
         draft.set("response_format", {"type": "json_schema", "json_schema": named}, "output_config.format")
         return
     draft.set("response_format", {"type": "json_object"}, "output_config.format")
-    draft.lines.append(schema_line(wanted.get("schema")))
+    draft.tell_schema(wanted.get("schema"))
     draft.drop("output_config.format")
 
 

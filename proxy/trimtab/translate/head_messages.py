@@ -6,7 +6,7 @@ import msgspec
 
 from trimtab.errors import BadRequest
 from trimtab.translate import tools
-from trimtab.translate.draft import JSON_LINE, Draft, Rules, budget_of, nothing, pseudonym, schema_line
+from trimtab.translate.draft import JSON_LINE, Draft, Rules, budget_of, nothing, pseudonym
 from trimtab.translate.names import tool_name
 
 UNKNOWN_LIMIT = 4096
@@ -112,7 +112,7 @@ def _format(draft: Draft, value: Any) -> None:
             wanted = {"format": {"type": "json_schema", "schema": schema}}
             draft.out["output_config"] = {**draft.out.get("output_config", {}), **wanted}
             return
-        draft.lines.append(schema_line(schema))
+        draft.tell_schema(schema)
     elif kind == "json_object":
         draft.lines.append(JSON_LINE)
     if kind != "text":

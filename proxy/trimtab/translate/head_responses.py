@@ -16,7 +16,7 @@ from trimtab.dialects.responses_tools import TYPED, Offer, flat_name
 from trimtab.errors import BadRequest
 from trimtab.splice import scan
 from trimtab.translate import head_chat, head_messages
-from trimtab.translate.draft import JSON_LINE, Draft, Rules, schema_line
+from trimtab.translate.draft import JSON_LINE, Draft, Rules
 
 _SILENT = frozenset(
     {
@@ -222,7 +222,7 @@ def _effort(draft: Draft, value: Any) -> None:
 
 def _format(draft: Draft, value: Any) -> None:
     if value.get("type") == "json_schema" and not draft.target.upstream.json_schema:
-        draft.lines.append(schema_line(value["json_schema"].get("schema")))
+        draft.tell_schema(value["json_schema"].get("schema"))
         draft.drop("response_format")
         value = {"type": "json_object"}
     elif value.get("type") == "json_object":

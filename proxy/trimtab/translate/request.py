@@ -33,6 +33,8 @@ class Translated(msgspec.Struct, frozen=True):
     dropped: tuple[str, ...] = ()
     stop_words: tuple[str, ...] = ()
     """The client's stop words that are not in the body."""
+    told_schema: Any = None
+    """The client's schema for the reply's JSON, where the body tells it in words only."""
 
 
 _TOLD = 64
@@ -80,7 +82,7 @@ def translate(conversation: Conversation, target: Target) -> Translated:
     body = _WRITERS[target.dialect](draft, partial(_said, conversation, target.dialect))
     if conversation.dialect == "responses":
         draft.dropped = dict.fromkeys(head_responses.told(draft.dropped))
-    return Translated(body, _told(draft), draft.stop_words)
+    return Translated(body, _told(draft), draft.stop_words, draft.told_schema)
 
 
 def _told(draft: Draft) -> tuple[str, ...]:
