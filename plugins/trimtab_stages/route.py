@@ -5,6 +5,7 @@ from typing import Any, Literal
 import msgspec
 
 from trimtab.api import (
+    Conversation,
     DialectName,
     Exchange,
     Image,
@@ -65,8 +66,8 @@ class Route(Stage[RouteOptions]):
         """Write the target's model, and the members its table adds or refuses."""
         target = exchange.target
         exchange.set_member("model", target.model.name, f"served by upstream '{target.upstream.name}'")
+        self._think(exchange, target)
         if target.dialect == exchange.dialect:
-            self._think(exchange, target)
             self._report_usage(exchange, target.upstream)
             self._drop(exchange, target)
         return None
@@ -88,10 +89,9 @@ class Route(Stage[RouteOptions]):
         return next(iter(model.upstreams))
 
     def _think(self, exchange: Exchange, target: Target) -> None:
-        head = exchange.conversation.head
-        silent = "thinking" not in head and "reasoning_effort" not in head
         able = target.upstream.thinking and target.model.thinking in ("default", "choice")
-        if self.options.thinking and able and silent:
+        if self.options.thinking and able and target.dialect == "chat" and _silent(exchange.conversation):
+            # A translated body gets it from this member, in whatever dialect the client speaks.
             exchange.set_member("thinking", {"type": "enabled"}, "route.thinking")
 
     def _report_usage(self, exchange: Exchange, upstream: Upstream) -> None:
@@ -107,6 +107,15 @@ class Route(Stage[RouteOptions]):
             if name in exchange.conversation.head:
                 exchange.set_member(name, None, f"refused by upstream '{target.upstream.name}'")
                 exchange.drop(name)
+
+
+def _silent(conversation: Conversation) -> bool:
+    """Whether a client of any dialect said nothing of thinking."""
+    head = conversation.head
+    config = head.get("output_config")
+    effort = config.get("effort") if isinstance(config, dict) else None
+    named = "thinking" in head or "reasoning_effort" in head
+    return not named and head.get("reasoning") is None and effort is None
 
 
 def split(name: str, models: ModelTable) -> tuple[str, DialectName | None]:

@@ -243,10 +243,22 @@ async def test_edits_stand_in_the_ledger_in_one_order_with_their_reasons() -> No
 
 
 @pytest.mark.anyio
-async def test_a_body_that_has_to_be_translated_gets_no_members_spliced_in() -> None:
-    exchange = await routed("auto-openai", "messages", metadata={"user_id": "u"})
+@pytest.mark.parametrize(
+    ("members", "asks"),
+    [
+        ({}, True),
+        ({"output_config": {"format": None}}, True),
+        ({"output_config": {"effort": "low"}}, False),
+        ({"thinking": {"type": "disabled"}}, False),
+        ({"reasoning": {"effort": "low"}}, False),
+    ],
+)
+async def test_a_body_that_has_to_be_translated_asks_for_thought_and_gets_nothing_else(
+    members: dict[str, Any], *, asks: bool
+) -> None:
+    exchange = await routed("auto-openai", "messages", metadata={"user_id": "u"}, **members)
     assert exchange.target.dialect == "chat"
-    assert [edit.member for edit in exchange.edits] == ["model"]
+    assert [edit.member for edit in exchange.edits] == ["model", *(["thinking"] if asks else [])]
 
 
 @pytest.mark.anyio

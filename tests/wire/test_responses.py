@@ -215,6 +215,16 @@ async def test_P29_a_picture_in_a_string_is_unwrapped(tmp_path: Path, dialect: s
     assert sent["messages"][3]["content"][-1] == {"type": "image_url", "image_url": {"url": PNG}}
 
 
+async def test_thought_is_asked_for_where_the_client_said_nothing(tmp_path: Path) -> None:
+    assert (await asked(tmp_path, "chat", "hi"))["thinking"] == {"type": "enabled"}
+    assert (await asked(tmp_path, "chat", "hi", reasoning={"effort": "none"})).get("thinking") == {"type": "disabled"}
+    assert "thinking" not in await asked(tmp_path, "messages", "hi")
+    body = json.dumps({"model": MODELS["chat"], "max_tokens": 9, "messages": [{"role": "user", "content": "hi"}]})
+    async with playing(saying(("text", "ok"))) as upstream, proxying(tmp_path, upstream.url) as proxy:
+        assert (await post(proxy.url, "/v1/messages", body.encode())).status == 200
+    assert json.loads(upstream.sent[0].body)["thinking"] == {"type": "enabled"}
+
+
 async def test_P30_json_by_a_schema(tmp_path: Path) -> None:
     wanted = {"format": {"type": "json_schema", "name": "n", "schema": {"type": "object"}, "strict": True}}
     body = await asked(tmp_path, "chat", "hi", text=wanted)

@@ -118,6 +118,8 @@ _SAY: Mapping[str, _Say] = {
     "reasoning": _reasoning,
     "text": _text,
     "service_tier": lambda draft, value: {"service_tier": value},
+    # Of route, or of a client that knows what the upstream takes.
+    "thinking": lambda draft, value: {"thinking": value},
 }
 
 
