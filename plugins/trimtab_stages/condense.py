@@ -319,7 +319,7 @@ class Condense(Stage[CondenseOptions]):
         return [place for place in found if place is not None]
 
     async def _forced_choice(self, exchange: Exchange, place: Boundary, state: State, sizes: Sizes) -> Epoch | None:
-        """The first form that leaves room for some turns; where none does, the one that leaves most."""
+        """The first form that leaves room for some turns, key points where they fit; else the one that leaves most."""
         client = self.options.on_overflow == "error" or (self.options.on_overflow == "auto" and recovers(exchange))
         found: list[State] = []
         for form in (MASK,) if client else (MASK, POINTS, DROP):
@@ -327,12 +327,16 @@ class Condense(Stage[CondenseOptions]):
             epoch = replace(_epoch(form, place, messages=until), forced=True)
             if until > opening(exchange.conversation.messages):
                 found.append(await self._state(exchange, epoch, sizes))
-                if found[-1].risk.utilization <= ROOM:
+                # What the user said is worth more than some turns without another epoch.
+                if found[-1].risk.utilization <= ROOM or (form == POINTS and self._fits(found[-1])):
                     return found[-1].epoch
         shorter = [each for each in found if each.tokens.total < state.tokens.total]
         fitting = [each for each in shorter if each.risk.utilization < self.options.emergency]
         best = min(fitting or shorter, key=lambda each: (each.epoch.form == DROP, each.tokens.total), default=None)
         return None if best is None else best.epoch
+
+    def _fits(self, state: State) -> bool:
+        return state.risk.utilization < self.options.emergency
 
     def _refuse(self, exchange: Exchange, state: State, sizes: Sizes) -> None:
         used, limit = state.tokens.calibrated + state.risk.reserve, sizes.window

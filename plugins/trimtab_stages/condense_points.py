@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterator, Sequence
 
 from trimtab.api import Message, Text, ToolUse
+from trimtab_stages.condense_events import events, told
 from trimtab_stages.condense_ranges import MARK, said
 from trimtab_stages.tool_results import Result, calls_of, results_of, shortened
 
@@ -29,8 +30,8 @@ _TODOS = re.compile(r"todo", re.IGNORECASE)
 
 
 def points(messages: Sequence[Message], start: int, until: int, budget: int) -> str:
-    """The text that stands for messages[start:until]; at most `budget` tokens of it are the user's words, and as
-    many the rest.
+    """The text that stands for messages[start:until]; at most `budget` tokens of it are the user's words and
+    what the environment told once, and as many the rest.
 
     A summary that stands in the range already is passed on whole.
     """
@@ -38,7 +39,7 @@ def points(messages: Sequence[Message], start: int, until: int, budget: int) -> 
     room = budget * PER_TOKEN // 5
     parts = [
         f"{MARK}: {until - start} messages of this conversation. What follows is taken from them word for word.]",
-        words(messages, start, until, budget),
+        *spoken(messages, start, until, budget),
         _listed("What the assistant said", steps, room),
         _listed("Files changed", changed, room),
         _listed("Files read", [name for name in files if name not in set(changed)], room),
@@ -47,6 +48,12 @@ def points(messages: Sequence[Message], start: int, until: int, budget: int) -> 
         todo(messages, start, until),
     ]
     return "\n\n".join(part for part in parts if part)
+
+
+def spoken(messages: Sequence[Message], start: int, until: int, budget: int) -> tuple[str, str]:
+    """What the user said in messages[start:until], and, in what that leaves of `budget` tokens, the environment."""
+    user = words(messages, start, until, budget)
+    return user, told(events(messages, start, until), budget * PER_TOKEN - len(user))
 
 
 def words(messages: Sequence[Message], start: int, until: int, budget: int) -> str:

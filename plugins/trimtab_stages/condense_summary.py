@@ -4,7 +4,8 @@ import hashlib
 from collections.abc import Iterator, Sequence
 
 from trimtab.api import Message, Prompt, Text, ToolUse
-from trimtab_stages.condense_points import PER_TOKEN, quoted, quotes, todo, words
+from trimtab_stages.condense_events import retold, told
+from trimtab_stages.condense_points import PER_TOKEN, quoted, quotes, spoken, todo
 from trimtab_stages.condense_ranges import MARK, said
 from trimtab_stages.tool_results import argument, calls_of, results_of
 
@@ -99,11 +100,13 @@ def checked(answer: str) -> str | None:
 def frozen(messages: Sequence[Message], start: int, until: int, notes: str, budget: int) -> str:
     """The text that stands for messages[start:until]: a model's notes, and what must not depend on a model."""
     head = f"{MARK}: {until - start} messages of this conversation, summarised by a model.]"
-    parts = (head, notes, words(messages, start, until, budget), todo(messages, start, until))
+    parts = (head, notes, *spoken(messages, start, until, budget), todo(messages, start, until))
     return "\n\n".join(part for part in parts if part)
 
 
 def joined(notes: str, older: str, newer: str, budget: int) -> str:
-    """The text that stands for two older ones: a model's notes, and what both quote of the user."""
-    parts = (f"{MARK}: two summaries, made one by a model.]", notes, quoted([*quotes(older), *quotes(newer)], budget))
+    """The text that stands for two older ones: a model's notes, and what both quote of the user and the environment."""
+    said = quoted([*quotes(older), *quotes(newer)], budget)
+    environment = told([*retold(older), *retold(newer)], budget * PER_TOKEN - len(said))
+    parts = (f"{MARK}: two summaries, made one by a model.]", notes, said, environment)
     return "\n\n".join(part for part in parts if part)

@@ -10,7 +10,7 @@ from hypothesis import Phase, given, settings
 from condensing import NOTES, bench, parted
 from fixtures import conversations, needs_recordings, turns
 from laws.env_sessions import Session, sessions
-from trimtab.api import Condensed, Exchange, Message, Refused, TokenCount, ToolResult
+from trimtab.api import Condensed, Exchange, Message, Refused, Risk, TokenCount, ToolResult
 from trimtab.testing import StageBench
 from trimtab_stages.condense_ranges import said
 from trimtab_stages.tool_results import calls_of
@@ -42,14 +42,15 @@ async def passed(case: StageBench, body: bytes, dialect: str) -> Exchange:
     return exchange
 
 
-def check_kept(exchange: Exchange, budget: int) -> None:
+def check_kept(exchange: Exchange) -> None:
     """The user's words are there (the oldest of a range may go for their size), and each result has its call's name."""
     fact = exchange.get(Condensed)
     if fact is None or fact.truncated:
         return
     text = "\n".join(_texts(exchange.conversation.messages))
     spoken = [words for message in exchange.received.messages for words in said(message)]
-    room = budget * 4
+    # A sixth of what the stage took for the window: a long answer that is asked for leaves less of it.
+    room = (exchange.need(Risk).limit or 0) // 6 * 4
     for words in reversed(spoken):
         room -= len(words)
         if room < 0:
@@ -124,7 +125,7 @@ async def test_recorded_sessions_obey_the_laws(file: Path, strategy: str) -> Non
             exchange = await passed(case, body, "messages" if path.endswith("messages") else "chat")
             total = exchange.need(TokenCount).total
             assert total <= window
-            check_kept(exchange, window // 6)
+            check_kept(exchange)
             fact = exchange.get(Condensed)
             if fact is None:
                 assert exchange.conversation.render() == body
