@@ -49,7 +49,7 @@ def check_kept(exchange: Exchange) -> None:
         return
     text = "\n".join(_texts(exchange.conversation.messages))
     spoken = [words for message in exchange.received.messages for words in said(message)]
-    # A sixth of what the stage took for the window: a long answer that is asked for leaves less of it.
+    # A sixth of the window of the model that is asked: a session with images goes to the one that sees, which has less.
     room = (exchange.need(Risk).limit or 0) // 6 * 4
     for words in reversed(spoken):
         room -= len(words)
