@@ -24,7 +24,7 @@ from trimtab_stages.log_reply import reply_of
 try:
     import fcntl
 except ImportError:  # Windows: one process alone
-    fcntl = None  # type: ignore[assignment]
+    fcntl = None  # type: ignore[assignment]  # Windows has none
 
 LEVEL = 1
 DAY = 86400.0

@@ -126,7 +126,7 @@ def _port(text: str) -> int:
 
 
 def _workers(text: str) -> int:
-    from trimtab.workers import MOST  # noqa: PLC0415
+    from trimtab.workers import MOST  # noqa: PLC0415  # loaded where it is used
 
     if not text.isdecimal() or not 1 <= int(text) <= MOST:
         raise argparse.ArgumentTypeError(f"'{text}' is no number of workers: 1 to {MOST}")
@@ -134,7 +134,7 @@ def _workers(text: str) -> int:
 
 
 def _check(arguments: argparse.Namespace) -> int:
-    from trimtab.offline.trial import check  # noqa: PLC0415
+    from trimtab.offline.trial import check  # noqa: PLC0415  # loaded where it is used
 
     config = load(arguments.config)
     against = load(arguments.against) if arguments.against is not None else None
@@ -149,7 +149,7 @@ def _settings(arguments: argparse.Namespace) -> int:
 
 
 def _serve(arguments: argparse.Namespace) -> int:
-    from trimtab.server import serve  # noqa: PLC0415
+    from trimtab.server import serve  # noqa: PLC0415  # loaded where it is used
 
     config = _listening(arguments, arguments.config)
     load = partial(_listening, arguments, config.path)
@@ -168,26 +168,26 @@ def _listening(arguments: argparse.Namespace, path: Path | None) -> Config:
 
 
 def _explain(arguments: argparse.Namespace) -> int:
-    from trimtab.offline.command import explain  # noqa: PLC0415
+    from trimtab.offline.command import explain  # noqa: PLC0415  # loaded where it is used
 
     return explain(arguments)
 
 
 def _replay(arguments: argparse.Namespace) -> int:
-    from trimtab.offline.command import replay  # noqa: PLC0415
+    from trimtab.offline.command import replay  # noqa: PLC0415  # loaded where it is used
 
     return replay(arguments)
 
 
 def _echo(arguments: argparse.Namespace) -> int:
-    from trimtab.server import echo  # noqa: PLC0415
+    from trimtab.server import echo  # noqa: PLC0415  # loaded where it is used
 
     echo(arguments.host, arguments.port, delay=arguments.delay, chunk_delay=arguments.chunk_delay)
     return 0
 
 
 def _demo(arguments: argparse.Namespace) -> int:
-    from trimtab.demo import run  # noqa: PLC0415
+    from trimtab.demo import run  # noqa: PLC0415  # loaded where it is used
 
     run(arguments)
     return 0

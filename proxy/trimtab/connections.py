@@ -256,7 +256,7 @@ class EndingServer(TCPServer):
             idle.end()
             self.live.discard(self)
             # These refer to the connection: of many short ones the collector's rounds took 100 ms.
-            self.idle_task = self.protocol = OVER  # type: ignore[assignment]
+            self.idle_task = self.protocol = OVER  # type: ignore[assignment]  # it has what is still called
 
     async def protocol_send(self, event: Any) -> None:
         """Write at once where nobody else is writing and the socket takes it; else wait in line, as hypercorn does."""
@@ -326,5 +326,5 @@ def abort(config: Config) -> int:
 
 
 # Names of modules, replaced on purpose: hypercorn offers no other way.
-run.TCPServer = EndingServer  # type: ignore[attr-defined]
-protocol.H11Protocol = Http  # type: ignore[attr-defined]
+run.TCPServer = EndingServer  # type: ignore[attr-defined]  # hypercorn exports neither
+protocol.H11Protocol = Http  # type: ignore[attr-defined]  # hypercorn exports neither

@@ -146,8 +146,8 @@ class _Watch:
 @lru_cache(maxsize=1)
 def _validator() -> tuple[Any, _Watch]:
     """The validator's class, and the watch over all of its keywords; jsonschema is imported when it is needed first."""
-    from jsonschema import Draft202012Validator as Whole  # noqa: PLC0415
-    from jsonschema.validators import create  # noqa: PLC0415
+    from jsonschema import Draft202012Validator as Whole  # noqa: PLC0415  # loaded where it is used
+    from jsonschema.validators import create  # noqa: PLC0415  # loaded where it is used
 
     watch = _Watch()
     keywords: dict[str, Any] = {name: watch.over(run) for name, run in Whole.VALIDATORS.items()}

@@ -63,7 +63,7 @@ class RedisRates:
 
     def __init__(self, url: str, clock: Clock, workers: int = 1) -> None:
         from limits.aio.storage import RedisStorage  # noqa: PLC0415  # comes with the extra `redis` only
-        from limits.aio.strategies import MovingWindowRateLimiter  # noqa: PLC0415
+        from limits.aio.strategies import MovingWindowRateLimiter  # noqa: PLC0415  # loaded where it is used
 
         self._storage = RedisStorage(
             f"async+{url}",
@@ -106,7 +106,7 @@ class RedisRates:
 
 
 def _item(limit: int) -> "RateLimitItem":
-    from limits import RateLimitItemPerMinute  # noqa: PLC0415
+    from limits import RateLimitItemPerMinute  # noqa: PLC0415  # loaded where it is used
 
     return RateLimitItemPerMinute(limit)
 

@@ -172,7 +172,7 @@ class DiskStore:
     def _opened(self, work: Callable[[], T]) -> T:
         if self._cache is None:
             # Imported at first use: SQLite and diskcache cost the start 30 ms.
-            from trimtab import store_disk  # noqa: PLC0415
+            from trimtab import store_disk  # noqa: PLC0415  # loaded where it is used
 
             self._secret = store_disk.secret(self.directory)
             self._cache = store_disk.open_cache(self.directory / "store", self._size_limit)

@@ -5,7 +5,7 @@ import secrets
 from pathlib import Path
 from typing import Any, NoReturn
 
-import diskcache  # type: ignore[import-untyped]
+import diskcache  # type: ignore[import-untyped]  # it ships no types
 
 from trimtab.store import PATIENCE, ForeignValue
 
@@ -14,7 +14,7 @@ _MODE_PICKLE = 4
 """diskcache's mark of a row whose value is a pickle."""
 
 
-class BytesDisk(diskcache.Disk):  # type: ignore[misc]
+class BytesDisk(diskcache.Disk):  # type: ignore[misc]  # its base has no types
     """diskcache's way to disk without pickle: what it would pickle, or unpickle, is refused."""
 
     def put(self, key: Any) -> Any:
@@ -34,7 +34,7 @@ class BytesDisk(diskcache.Disk):  # type: ignore[misc]
         return _refuse("a value") if mode == _MODE_PICKLE else super().fetch(mode, filename, value, read)
 
 
-class _Cache(diskcache.Cache):  # type: ignore[misc]
+class _Cache(diskcache.Cache):  # type: ignore[misc]  # its base has no types
     """A cache that leaves no connection behind when it cannot be opened."""
 
     def __init__(self, *arguments: Any, **options: Any) -> None:

@@ -128,7 +128,7 @@ def _milliseconds(ttl: float | None) -> int | None:
 
 def _client(url: str) -> Any:
     try:
-        from redis.asyncio import Redis  # noqa: PLC0415
+        from redis.asyncio import Redis  # noqa: PLC0415  # loaded where it is used
     except ImportError:
         raise ConfigError("store.url needs the extra `redis`: pip install 'trimtab[redis]'") from None
     return Redis.from_url(url, socket_timeout=PATIENCE, socket_connect_timeout=PATIENCE)

@@ -191,6 +191,6 @@ async def conform(make: Callable[[], AnyStage], **options: Any) -> "Report":
     `seed`, `without`, `append_only`, `facts`, `models`, `answers`.
     """
     # Imported here, since the kit is made of benches.
-    from trimtab import conformance  # noqa: PLC0415
+    from trimtab import conformance  # noqa: PLC0415  # loaded where it is used
 
     return await conformance.conform(make, **options)

@@ -75,7 +75,7 @@ class Tokenizer:
         with _loading:
             if self._encode is None:
                 # Imported here because a process that never counts should not pay for it in time or memory.
-                import tiktoken  # noqa: PLC0415
+                import tiktoken  # noqa: PLC0415  # loaded where it is used
 
                 with _packaged_table(self.name):
                     self._encode = tiktoken.get_encoding(self.name).encode_ordinary

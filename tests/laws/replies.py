@@ -49,7 +49,7 @@ def shown(events: Sequence[Event]) -> list[Event]:
         elif isinstance(event, Finished | Failed):
             ends.append(event)
         elif not isinstance(event, Opaque):
-            grown = blocks.setdefault(event.index, [])  # type: ignore[attr-defined]
+            grown = blocks.setdefault(event.index, [])  # type: ignore[attr-defined]  # every event of a block has one
             _grow(grown, event)
     ordered = sorted(blocks.items())
     whole = [

@@ -28,4 +28,4 @@ def _completing(post: Any) -> Any:
 
 
 for client in (_base_client.SyncAPIClient, _base_client.AsyncAPIClient):
-    client.post = _completing(client.post)  # type: ignore[method-assign]
+    client.post = _completing(client.post)  # type: ignore[method-assign]  # that is the point

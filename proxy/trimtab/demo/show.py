@@ -4,18 +4,17 @@ import argparse
 import asyncio
 import sys
 import tempfile
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import AsyncExitStack, asynccontextmanager, chdir, contextmanager
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager, chdir
 from time import perf_counter
 from typing import Any, NamedTuple
-
-from loguru import logger
 
 from trimtab.app import make_app
 from trimtab.config import Config, load
 from trimtab.echo import EchoOptions, echo_app
 from trimtab.errors import ConfigError
 from trimtab.models import Prices
+from trimtab.offline.command import quiet
 from trimtab.runtime import Runtime
 from trimtab.server import listen
 from trimtab.server import run as serve
@@ -60,30 +59,17 @@ WARM_UP = "glm-4.5"
 def run(arguments: argparse.Namespace) -> None:
     """`trimtab demo`. Raises SystemExit(1) when it fails, after saying why."""
     try:
-        with _quiet(), asyncio.Runner(loop_factory=_loop) as runner:
+        with quiet(), asyncio.Runner(loop_factory=_loop) as runner:
             runner.run(_demo(arguments.turns, arguments.port))
     except (DemoFailed, ConfigError) as error:
         sys.stderr.write(f"trimtab demo: {error}\n")
         raise SystemExit(1) from None
 
 
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """What goes wrong reaches the client as an answer, and the demo prints that."""
-    packages = ("trimtab", "trimtab_stages")
-    for package in packages:
-        logger.disable(package)
-    try:
-        yield
-    finally:
-        for package in packages:
-            logger.enable(package)
-
-
 def _loop() -> asyncio.AbstractEventLoop:
     """The loop that `trimtab serve` runs on."""
     try:
-        import uvloop  # noqa: PLC0415
+        import uvloop  # noqa: PLC0415  # loaded where it is used
     except ImportError:
         return asyncio.new_event_loop()
     return uvloop.new_event_loop()

@@ -104,7 +104,7 @@ def _said(bar: Progress, name: str, number: int) -> None:
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """What stages log about a request is told in the report."""
+    """Nothing is logged: what goes wrong with a request is told in the report, or in the answer to it."""
     packages = ("trimtab", "trimtab_stages")
     for package in packages:
         logger.disable(package)
