@@ -49,11 +49,12 @@ from trimtab.framing import Framing, framing
 from trimtab.hookspecs import Hooks, Reply, Stage, StageOptions, hookimpl, hookspec
 from trimtab.image_size import Picture, picture_of, size_of
 from trimtab.image_tokens import tokens_of
+from trimtab.interfaces import Clock, Counters, Rates, Store
 from trimtab.memo import FactTable
 from trimtab.models import Cache, ImageRule, Model, ModelTable, Prices, Target, Terms, Upstream, terms
 from trimtab.overflow import words as overflow_words
 from trimtab.reading import read_request
-from trimtab.services import Clock, Counters, Rates, Services, Store
+from trimtab.services import Services
 from trimtab.tokens import Tokenizer, tokenizer
 
 __all__ = [

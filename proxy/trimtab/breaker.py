@@ -9,8 +9,8 @@ from types import TracebackType
 from typing import Literal
 
 from trimtab.errors import ProxyError, UpstreamError
+from trimtab.interfaces import Clock, Counters
 from trimtab.policy import Failure, Unready, failure_of
-from trimtab.services import Clock, Counters
 
 State = Literal["closed", "open", "half-open"]
 

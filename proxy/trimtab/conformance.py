@@ -8,17 +8,17 @@ await conform(lambda: Clip(ClipOptions(limit=100)))
 from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Any, Literal, NamedTuple, get_args
 
+from trimtab.bench import StageBench, StillClock
 from trimtab.conformance_store import BrokenStore, EarlierStore, WatchedStore
 from trimtab.corpus import Session, sessions
 from trimtab.errors import ProxyError, Refused
 from trimtab.exchange import Exchange, Operation
 from trimtab.facts import Credentials, Fact, Risk, RiskLevel, TokenCount
+from trimtab.interfaces import Store
 from trimtab.measure import measure
 from trimtab.models import ModelTable
 from trimtab.registry import AnyStage
-from trimtab.services import Store
 from trimtab.store import MemoryStore
-from trimtab.testing import StageBench, StillClock
 
 Law = Literal["runs", "purity", "prefix", "idempotence", "count", "fail-open", "summary"]
 LAWS: tuple[Law, ...] = get_args(Law)

@@ -21,7 +21,7 @@ from trimtab.measure import measure
 from trimtab.models import Target, Terms, terms
 
 if TYPE_CHECKING:
-    from trimtab.services import Clock, Counters
+    from trimtab.interfaces import Clock, Counters
 
 CONVERSATIONS = 1_000
 """Conversations remembered, with 16 bytes for each message that was sent last."""

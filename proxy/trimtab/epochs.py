@@ -24,7 +24,7 @@ from trimtab.facts import Credentials
 from trimtab.layout import Layout, layout
 
 if TYPE_CHECKING:
-    from trimtab.services import Counters, Store
+    from trimtab.interfaces import Counters, Store
 
 KIND = "epoch"
 """The kind under which the store keeps records."""

@@ -149,3 +149,7 @@ class UpstreamTimeout(UpstreamError):
         super().__init__(message, cause=Cause.TIMEOUT, own=True, unreached=unreached)
         self.began = began
         """Whether an answer had begun."""
+
+
+class ForeignValue(ValueError):
+    """A value in a store that no store of ours wrote: a pickle, or no bytes."""

@@ -19,7 +19,7 @@ from trimtab.events import Event, Finished, StopReason, TextDelta
 
 if TYPE_CHECKING:
     from trimtab.exchange import Exchange
-    from trimtab.services import Counters
+    from trimtab.interfaces import Counters
 
 LONGEST = 1_000_000
 """Characters of a reply that are kept for the check."""

@@ -5,7 +5,7 @@ Only a stage that the request can go on without is ever left out: auth is none, 
 
 import asyncio
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
@@ -13,7 +13,7 @@ import msgspec
 from loguru import logger
 
 from trimtab.errors import Missing, ProxyError, StageFailed
-from trimtab.services import Clock, Counters
+from trimtab.interfaces import Clock, Counters
 
 if TYPE_CHECKING:
     from trimtab.config import CoreOptions
@@ -167,12 +167,6 @@ class Limit:
         elif self._task is not None:
             self._over = True
             self._task.cancel()
-
-
-def unknown(timeouts: Mapping[str, float], labels: Iterable[str]) -> list[str]:
-    """Labels of `core.stage-timeouts` that no pipeline has."""
-    known = set(labels)
-    return [label for label in timeouts if label not in known]
 
 
 TURNS = 6

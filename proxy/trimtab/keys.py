@@ -3,8 +3,8 @@
 import zlib
 from collections.abc import Sequence
 
+from trimtab.interfaces import Clock
 from trimtab.policy import Failure
-from trimtab.services import Clock
 
 RATE_REST = 15.0
 """Seconds that a key rests after a 429 without a time."""

@@ -12,10 +12,10 @@ from types import TracebackType
 
 import msgspec
 
+from trimtab.interfaces import Clock, Counters
 from trimtab.keys import KeyRing
 from trimtab.models import Upstream
 from trimtab.policy import Failure, Unready
-from trimtab.services import Clock, Counters
 
 AGAIN = 5.0
 """Seconds after which a client that found no place is told to come again."""

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from loguru import logger
 
-from trimtab.services import Clock
+from trimtab.interfaces import Clock
 
 if TYPE_CHECKING:
     from limits import RateLimitItem

@@ -11,7 +11,6 @@ from loguru import logger
 
 from trimtab import config as configuration
 from trimtab.admission import GOING, MB, Door, Room
-from trimtab.asking import Asker
 from trimtab.blame import where
 from trimtab.breaker import Breakers
 from trimtab.conversation import Conversation, Head
@@ -20,13 +19,14 @@ from trimtab.economics import Economics
 from trimtab.epochs import Epochs
 from trimtab.errors import BadRequest, Cause, ConfigError, ProxyError
 from trimtab.guard import Guard
+from trimtab.interfaces import Clock, Counters, Store, SystemClock
 from trimtab.lanes import Lanes
 from trimtab.memo import FactTable, MessageTable
 from trimtab.pipeline import Pipeline
 from trimtab.policy import Budget
 from trimtab.rates import rates
 from trimtab.registry import AnyStage, compile_chain
-from trimtab.services import Clock, Counters, Services, Store, SystemClock
+from trimtab.services import Services
 from trimtab.shape import Shapes
 from trimtab.splice import scan
 from trimtab.upstream import Forwarder
@@ -160,7 +160,6 @@ class Runtime:
         """The exchanges under way."""
         self.no_count: dict[tuple[str, str], float] = {}
         """Until when (monotonic) an upstream, by its address, is taken not to count tokens of a model."""
-        self.asker = Asker(self)
         self._load = load
         self._looked = self.clock.monotonic()
         self._mtimes = _mtimes(config.path)

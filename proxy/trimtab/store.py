@@ -17,7 +17,8 @@ from typing import Any, TypeVar
 
 from loguru import logger
 
-from trimtab.services import Clock, SystemClock
+from trimtab.errors import ForeignValue
+from trimtab.interfaces import Clock, SystemClock
 
 T = TypeVar("T")
 
@@ -33,10 +34,6 @@ ALONE = 4096
 """Values kept in memory while the disk fails."""
 
 _PLAIN, _ZLIB = b"\0", b"\1"
-
-
-class ForeignValue(ValueError):
-    """A value that this store did not write: a pickle, or no bytes."""
 
 
 def hashed(secret: bytes, kind: str, tenant: str, key: bytes) -> str:
@@ -175,7 +172,7 @@ class DiskStore:
             from trimtab import store_disk  # noqa: PLC0415  # loaded where it is used
 
             self._secret = store_disk.secret(self.directory)
-            self._cache = store_disk.open_cache(self.directory / "store", self._size_limit)
+            self._cache = store_disk.open_cache(self.directory / "store", self._size_limit, PATIENCE / 2)
         return work()
 
     def _read(self, name: str) -> bytes | None:

@@ -7,7 +7,7 @@ from typing import Any, NoReturn
 
 import diskcache  # type: ignore[import-untyped]  # it ships no types
 
-from trimtab.store import PATIENCE, ForeignValue
+from trimtab.errors import ForeignValue
 
 SECRET_BYTES = 32
 _MODE_PICKLE = 4
@@ -45,11 +45,11 @@ class _Cache(diskcache.Cache):  # type: ignore[misc]  # its base has no types
             raise
 
 
-def open_cache(folder: Path, size_limit: int) -> Any:
-    """Open the cache in a folder that only this user can enter."""
+def open_cache(folder: Path, size_limit: int, patience: float) -> Any:
+    """Open the cache in a folder that only this user can enter; a lock is waited for `patience` seconds."""
     folder.mkdir(mode=0o700, exist_ok=True)
     folder.chmod(0o700)
-    return _Cache(str(folder), timeout=PATIENCE / 2, disk=BytesDisk, size_limit=size_limit)
+    return _Cache(str(folder), timeout=patience, disk=BytesDisk, size_limit=size_limit)
 
 
 def secret(directory: Path) -> bytes:

@@ -12,9 +12,9 @@ from typing import Any, TypeVar
 
 from loguru import logger
 
-from trimtab.errors import ConfigError
-from trimtab.services import Clock, SystemClock
-from trimtab.store import ALONE, PATIENCE, REST, ForeignValue, MemoryStore, hashed, pack, unpack
+from trimtab.errors import ConfigError, ForeignValue
+from trimtab.interfaces import Clock, SystemClock
+from trimtab.store import ALONE, PATIENCE, REST, MemoryStore, hashed, pack, unpack
 
 T = TypeVar("T")
 

@@ -7,6 +7,7 @@ from loguru import logger
 from trimtab import compaction, headers
 from trimtab.admission import MB, Seat
 from trimtab.asgi import Receive, Scope, Send, Writer, read_body
+from trimtab.asking import Asker
 from trimtab.blame import where
 from trimtab.conversation import Conversation
 from trimtab.dialects.base import Dialect
@@ -25,6 +26,7 @@ class Surface:
 
     def __init__(self, runtime: Runtime, dialect: Dialect, operation: Operation) -> None:
         self._runtime = runtime
+        self._asker = Asker(runtime)
         self._dialect = dialect
         self._operation: Operation = operation
 
@@ -80,7 +82,7 @@ class Surface:
             conversation=conversation,
             pipeline=pipeline.name,
             resolve=pipeline.target,
-            ask=self._runtime.asker.ask,
+            ask=self._asker.ask,
         )
         compacts = self._dialect.compacts(conversation)
         exchange.compaction = compacts or compaction.requested(conversation, incoming.headers)

@@ -2,6 +2,7 @@
 
 import ast
 from collections.abc import Iterator
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -98,6 +99,29 @@ def test_the_nouns_do_not_import_what_uses_them() -> None:
         if names & above
     }
     assert wrong == {}
+
+
+def neighbours(path: Path) -> Iterator[str]:
+    """The modules of the core that a file imports, relative imports and those for types only too."""
+    package = ("trimtab", *path.relative_to(CORE).parent.parts)
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom):
+            base = package[: len(package) + 1 - node.level] if node.level else ()
+            module = ".".join([*base, *filter(None, [node.module])])
+            yield module
+            yield from (f"{module}.{alias.name}" for alias in node.names)
+        elif isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+
+
+def test_no_modules_import_each_other_in_a_circle() -> None:
+    modules = {
+        ".".join(("trimtab", *path.relative_to(CORE).with_suffix("").parts)): path
+        for path in CORE.rglob("*.py")
+        if path.name != "__init__.py"
+    }
+    graph = {name: set(neighbours(path)) & modules.keys() for name, path in modules.items()}
+    assert len(list(TopologicalSorter(graph).static_order())) == len(modules)
 
 
 def test_tests_of_stages_use_what_authors_have() -> None:

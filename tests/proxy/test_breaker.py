@@ -6,8 +6,8 @@ import pytest
 
 from trimtab.breaker import Breaker, Breakers
 from trimtab.errors import Cause, StageFailed, UpstreamError
+from trimtab.interfaces import Counters
 from trimtab.policy import Unready
-from trimtab.services import Counters
 from trimtab.testing import StillClock
 
 DOWN = UpstreamError("no", unreached=True)

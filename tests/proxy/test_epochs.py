@@ -9,8 +9,8 @@ import pytest
 
 from trimtab.api import Boundary, Credentials, Epoch, Epochs, Exchange, Owner, fingerprint
 from trimtab.epochs import KIND, REMEMBERED
+from trimtab.interfaces import Counters
 from trimtab.measure import measure
-from trimtab.services import Counters
 from trimtab.store import DiskStore, MemoryStore
 from trimtab.testing import StageBench
 

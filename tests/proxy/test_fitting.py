@@ -10,7 +10,7 @@ from loguru import logger
 from trimtab.events import Event, Finished, StopReason, TextDelta, ThinkingDelta
 from trimtab.exchange import Exchange
 from trimtab.fitting import LONGEST, SECONDS, Fitting, Slow, misfit
-from trimtab.services import Counters
+from trimtab.interfaces import Counters
 from trimtab.testing import StageBench
 
 ROW = {"type": "object", "properties": {"n": {"type": "integer"}}, "required": ["n"]}

@@ -11,7 +11,7 @@ from trimtab.config import CoreOptions
 from trimtab.errors import BadRequest, Missing, StageFailed
 from trimtab.events import Event, Finished, StopReason, TextDelta
 from trimtab.exchange import Exchange
-from trimtab.guard import TURNS, Guard, breathe, unknown
+from trimtab.guard import TURNS, Guard, breathe
 from trimtab.hookspecs import Reply, Stage, StageOptions, hookimpl
 from trimtab.testing import StageBench, StillClock
 
@@ -196,10 +196,6 @@ async def test_never_is_never() -> None:
     for _ in range(9):
         await once(made)
     assert made.pipeline.guard.left_out() == frozenset()
-
-
-def test_labels_that_nobody_has() -> None:
-    assert unknown({"a": 1.0, "b": 2.0}, ["b"]) == ["a"]
 
 
 async def test_breathing_lets_another_task_take_several_steps() -> None:

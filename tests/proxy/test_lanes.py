@@ -8,10 +8,10 @@ import pytest
 
 from fakeloop import run
 from trimtab.errors import Cause
+from trimtab.interfaces import Counters
 from trimtab.lanes import Lanes
 from trimtab.models import Upstream
 from trimtab.policy import Unready
-from trimtab.services import Counters
 from trimtab.testing import StillClock
 
 UP = Upstream(name="up", dialect="chat", base_url="http://up.test", max_parallel=1, queue_timeout=30.0)

@@ -3,8 +3,8 @@
 import pytest
 
 from redis_server import needs_redis, redis_at
+from trimtab.interfaces import SystemClock
 from trimtab.rates import REST, MemoryRates, RedisRates, rates
-from trimtab.services import SystemClock
 from trimtab.testing import StillClock
 
 pytestmark = pytest.mark.anyio

@@ -14,7 +14,7 @@ from loguru import logger
 
 from trimtab import store as module
 from trimtab import store_disk
-from trimtab.services import Store
+from trimtab.interfaces import Store
 from trimtab.store import DiskStore, MemoryStore, hashed
 from trimtab.testing import StillClock
 

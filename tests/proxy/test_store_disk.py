@@ -14,7 +14,8 @@ import pytest
 from loguru import logger
 
 from trimtab import store_disk
-from trimtab.store import DiskStore, ForeignValue, hashed
+from trimtab.errors import ForeignValue
+from trimtab.store import DiskStore, hashed
 from trimtab.testing import StillClock
 
 pytestmark = pytest.mark.anyio

@@ -6,7 +6,6 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from trimtab.errors import ConfigError
-from trimtab.guard import unknown
 from trimtab.models import ModelTable
 from trimtab.registry import hint
 
@@ -15,6 +14,7 @@ from .chains import Chains
 from .draft import Draft, header
 from .environment import Override, environment, overrides
 from .needs import check_guard
+from .order import check_timeouts
 from .sections import Config, CoreOptions, RetryOptions, ServeOptions, StoreOptions
 from .table import SECTIONS, apply, lay_tables, model_table
 
@@ -46,8 +46,8 @@ def load(path: Path | None = None, environ: Mapping[str, str] | None = None) -> 
     chains.read(set_outside, given)
     uses = {name: [chains.use(label) for label in labels] for name, labels in chains.pipelines.items()}
     check_guard(draft, uses, _server_keys(draft, tables, set_outside))
-    if core is not None and (idle := unknown(core.stage_timeouts, chains.stages)):
-        draft.notes.append(f"core.stage-timeouts has no effect on {', '.join(idle)}: no pipeline has such a stage")
+    if core is not None:
+        check_timeouts(draft, core.stage_timeouts, chains.stages)
     if draft.problems or serve is None or core is None or store is None or retry is None:
         raise ConfigError(*draft.problems)
     return Config(

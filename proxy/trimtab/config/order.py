@@ -1,6 +1,6 @@
-"""Orders that work, and seldom as they are meant: each is a note."""
+"""Orders and times that work, and seldom as they are meant: each is a note."""
 
-from collections.abc import Sequence
+from collections.abc import Container, Iterable, Sequence
 
 from .draft import Draft, header
 
@@ -24,6 +24,13 @@ def check_order(draft: Draft, pipeline: str, uses: Sequence[str]) -> None:
         if behind:
             told = f"it hears replies as {_names(behind)} leave them"
             draft.notes.append(f"{place} 'log' is not last: {told}, not the upstream's own; move 'log' to the end")
+
+
+def check_timeouts(draft: Draft, timeouts: Iterable[str], labels: Container[str]) -> None:
+    """Note labels of `core.stage-timeouts` that no pipeline has."""
+    idle = [label for label in timeouts if label not in labels]
+    if idle:
+        draft.notes.append(f"core.stage-timeouts has no effect on {', '.join(idle)}: no pipeline has such a stage")
 
 
 def _names(uses: Sequence[str]) -> str:

@@ -19,12 +19,13 @@ from trimtab.economics import Economics
 from trimtab.epochs import Epochs
 from trimtab.errors import Cause, ConfigError, ProxyError, UpstreamError
 from trimtab.exchange import Answer, Edit, Exchange, Incoming
+from trimtab.interfaces import Counters
 from trimtab.memo import FactTable, MessageTable
 from trimtab.models import Target
 from trimtab.pipeline import Pipeline
 from trimtab.rates import MemoryRates
 from trimtab.runtime import StageSet
-from trimtab.services import Counters, Services
+from trimtab.services import Services
 from trimtab.store import MemoryStore
 from trimtab.testing import StillClock
 

@@ -1,7 +1,7 @@
 import pytest
 
 from trimtab.config.draft import Draft
-from trimtab.config.order import check_order
+from trimtab.config.order import check_order, check_timeouts
 
 PLACE = "pipelines.toml: [pipeline.default]"
 
@@ -44,3 +44,15 @@ def test_a_usual_order_is_none(uses: list[str]) -> None:
     draft = Draft("pipelines.toml")
     check_order(draft, "default", uses)
     assert draft.all_notes() == ()
+
+
+def test_labels_that_nobody_has() -> None:
+    draft = Draft("pipelines.toml")
+    check_timeouts(draft, {"a": 1.0, "b": 2.0}, ["b"])
+    assert draft.all_notes() == ("core.stage-timeouts has no effect on a: no pipeline has such a stage",)
+
+
+def test_labels_that_all_stand_in_a_pipeline() -> None:
+    draft = Draft("pipelines.toml")
+    check_timeouts(draft, {"b": 2.0}, ["a", "b"])
+    assert not draft.all_notes()
