@@ -5,7 +5,7 @@ at start, into tuples of bound methods, so that nothing of pluggy is left on the
 """
 
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from difflib import get_close_matches
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any, NamedTuple
@@ -42,9 +42,12 @@ def installed() -> dict[str, EntryPoint]:
     return {point.name: point for point in entry_points(group=GROUP)}
 
 
-def stage_class(name: str, place: str) -> type[AnyStage]:
-    """Import a stage's class. Raises ConfigError that names `place` and the nearest right name."""
-    points = installed()
+def stage_class(name: str, place: str, points: Mapping[str, EntryPoint] | None = None) -> type[AnyStage]:
+    """Import a stage's class. Raises ConfigError that names `place` and the nearest right name.
+
+    `points` are the installed ones where they are known: to look for them takes 7 ms, for every package is asked.
+    """
+    points = installed() if points is None else points
     if name not in points:
         raise ConfigError(f"{place}: no stage '{name}' is installed{hint(name, points)}")
     point = points[name]

@@ -10,6 +10,7 @@ from typing import Any
 from loguru import logger
 
 from trimtab import config as configuration
+from trimtab import trust
 from trimtab.admission import GOING, MB, Door, Room
 from trimtab.blame import where
 from trimtab.breaker import Breakers
@@ -204,6 +205,9 @@ class Runtime:
             self.started = False
             await self.forwarder.close()
             raise
+        if any(upstream.base_url.startswith("https:") for upstream in self.config.models.upstreams.values()):
+            # While the port opens, so that no request has to wait for it.
+            self.spawn(asyncio.to_thread(trust.read))
 
     async def stop(self) -> None:
         """Cancel what runs in the background, stop the stages, close the pool."""

@@ -17,7 +17,6 @@ from trimtab import workers as several
 from trimtab.app import make_app
 from trimtab.config import ServeOptions
 from trimtab.connections import Settings, abort
-from trimtab.echo import EchoOptions, echo_app
 from trimtab.errors import ConfigError
 from trimtab.runtime import Runtime
 from trimtab.store import DiskStore
@@ -234,6 +233,8 @@ def spare_garbage_collection() -> None:
 
 def echo(host: str, port: int, *, delay: float = 0.0, chunk_delay: float = 0.0) -> None:
     """`trimtab echo`: the embedded upstream on a port of its own."""
+    from trimtab.echo import EchoOptions, echo_app  # noqa: PLC0415  # the proxy itself needs none
+
     listener = listen(host, port)
     app = echo_app(EchoOptions(delay=delay, chunk_delay=chunk_delay, keep=0))
 

@@ -8,11 +8,14 @@ from typing import Self
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
-import aiohttp
 import msgspec
 from yarl import URL
 
+from trimtab import trust
 from trimtab.errors import LOST, UpstreamError, UpstreamTimeout
+
+with trust.later():
+    import aiohttp
 
 MAX_BODY = 512 * 1024 * 1024
 """Bytes of a reply that is not streamed, above which an upstream is taken to have lost its way."""
@@ -156,6 +159,8 @@ class Forwarder:
         if self._session is None:
             raise UpstreamError("the proxy is not started")
         url, proxy = self._address(call.url)
+        if url.scheme == "https" and not trust.ready():
+            await asyncio.to_thread(trust.read)
         state = self._states.get(call.name)
         if state is None:
             state = self._states[call.name] = State()

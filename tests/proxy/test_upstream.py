@@ -1,6 +1,7 @@
 """The pool of connections, as far as it needs no socket; tests/wire/test_upstream.py does the rest."""
 
 import socket
+import threading
 from collections.abc import AsyncIterator
 from types import SimpleNamespace
 from typing import Any
@@ -12,6 +13,7 @@ from aioresponses import aioresponses
 from yarl import URL
 
 from aioresponses_314 import Response314
+from trimtab import trust
 from trimtab.errors import Cause, UpstreamError, UpstreamTimeout
 from trimtab.upstream import Call, Forwarder, Response, State
 
@@ -191,6 +193,19 @@ async def test_the_environment_names_a_proxy(
         (await forwarder.send(call(url))).close()
         [sent] = mocked.requests["POST", URL(url)]
     assert sent.kwargs["proxy"] == proxy
+
+
+@pytest.mark.parametrize(("url", "read"), [("https://up.test/v1", [True]), (ADDRESS, [])])
+async def test_certificates_are_read_before_the_first_call_that_needs_them(
+    forwarder: Forwarder, monkeypatch: pytest.MonkeyPatch, url: str, read: list[bool]
+) -> None:
+    seen: list[bool] = []
+    monkeypatch.setattr(trust, "ready", lambda: False)
+    monkeypatch.setattr(trust, "read", lambda: seen.append(threading.current_thread() is not threading.main_thread()))
+    with aioresponses() as mocked:
+        mocked.post(url, response_class=Response314)
+        (await forwarder.send(call(url))).close()
+    assert seen == read
 
 
 def test_a_call_shows_no_key() -> None:

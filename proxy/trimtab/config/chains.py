@@ -2,6 +2,8 @@
 
 import re
 from collections.abc import Collection, Mapping, Sequence
+from functools import cached_property
+from importlib.metadata import EntryPoint
 from typing import Any
 
 import msgspec
@@ -39,6 +41,10 @@ class Chains:
         elif "default" not in tables["pipeline"]:
             self._draft.problem(("pipeline", "default"), "is missing: requests to /v1 go through it")
 
+    @cached_property
+    def _points(self) -> Mapping[str, EntryPoint]:
+        return registry.installed()
+
     def read(self, overrides: Sequence[Override], given: Mapping[str, Value]) -> None:
         """Switch stages off, import the others, and convert their options."""
         listed = set(self._labels())
@@ -59,11 +65,11 @@ class Chains:
 
     def _unlisted(self, label: str, listed: Collection[str]) -> None:
         """A table of no listed stage: idle where it may be meant for one, else a slip of the pen."""
-        if label in listed or "use" in self._tables[label] or label in registry.installed():
+        if label in listed or "use" in self._tables[label] or label in self._points:
             self._draft.notes.append(f"{self._draft.name}: [stage.{label}] is in no pipeline and has no effect")
         else:
             remedy = '(or say with use = "NAME" which stage it is for)'
-            near = hint(label, {*listed, *registry.installed()})
+            near = hint(label, {*listed, *self._points})
             self._draft.problem(("stage", label), f"is the name of no installed stage{near} {remedy}")
 
     def use(self, label: str) -> str:
@@ -112,7 +118,7 @@ class Chains:
             for override in overrides
             if override.setting.switch is not None
         ]
-        known = (*registry.installed(), *map(self.use, self._labels()), *(row.stage for row in settings() if row.stage))
+        known = (*self._points, *map(self.use, self._labels()), *(row.stage for row in settings() if row.stage))
         for stage in dict.fromkeys(known):
             name = switch(stage)
             if name in given:
@@ -127,7 +133,7 @@ class Chains:
         return [(name, stage, value.source, word in ("true", "1", "yes", "on"))]
 
     def _absent(self, stage: str) -> str:
-        if stage in registry.installed():
+        if stage in self._points:
             return f"stage '{stage}' is in no pipeline"
         return f"this version has no stage '{stage}'"
 
@@ -138,7 +144,7 @@ class Chains:
         self._draft.lay(("stage", label), self._tables.get(label, {}), self._draft.name)
         self._draft.forget(("stage", label, "use"))
         try:
-            self._classes[label] = stage_class(self.use(label), f"{self._draft.name}: {place}")
+            self._classes[label] = stage_class(self.use(label), f"{self._draft.name}: {place}", self._points)
         except ConfigError as error:
             self._draft.problems += error.problems
 
