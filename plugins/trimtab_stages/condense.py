@@ -32,9 +32,10 @@ from trimtab.api import (
     hookimpl,
     overflow_words,
     replace,
+    settled,
 )
 from trimtab_stages.condense_clients import recovers
-from trimtab_stages.condense_cuts import cuts
+from trimtab_stages.condense_cuts import SHARE, cuts
 from trimtab_stages.condense_forms import DROP, MASK, POINTS, TEXTS, Changes, changes
 from trimtab_stages.condense_limits import Limits
 from trimtab_stages.condense_options import CondenseOptions, Sizes
@@ -85,6 +86,7 @@ class Condense(Stage[CondenseOptions]):
     provides = frozenset({Condensed})
     optional = True
     again = True
+    rough = True
     shapes = True
 
     @hookimpl
@@ -110,6 +112,8 @@ class Condense(Stage[CondenseOptions]):
         if exchange.compaction:
             return None
         told = exchange.get(Overflowed)
+        if told is not None or not await self._roomy(exchange):
+            await settled(exchange)
         learnt = None if told is None else await self._learn(exchange, told)
         risk = await self._narrowed(exchange, learnt)
         if not risk.limit:
@@ -126,6 +130,14 @@ class Condense(Stage[CondenseOptions]):
         elif self.options.repeats:
             await self._apply(exchange, State(Epoch(), {}, exchange.need(TokenCount), risk))
         return None
+
+    async def _roomy(self, exchange: Exchange) -> bool:
+        """Whether even the most that is being counted leaves nothing to do here."""
+        most, limit = exchange.need(TokenCount).most, exchange.need(Risk).limit
+        if most is None or limit is None:
+            return True
+        known = await self._limits.known(exchange.target) or limit
+        return max(most, len(exchange.received.head.scanned.raw)) <= min(limit, known) // SHARE
 
     async def _learn(self, exchange: Exchange, told: Overflowed) -> int:
         """Take in what the upstream takes, in our tokens, and begin anew with what this stage was given.
@@ -152,6 +164,7 @@ class Condense(Stage[CondenseOptions]):
             exchange.conversation = exchange.conversation.with_messages(began.conversation.messages)
             exchange.put(began.count)
             exchange.put(began.risk)
+            await settled(exchange)
         return limit
 
     async def _narrowed(self, exchange: Exchange, learnt: int | None) -> Risk:
@@ -364,6 +377,8 @@ class Condense(Stage[CondenseOptions]):
         if self.options.repeats:
             copies = repeats(exchange.conversation.messages, epoch.messages if epoch.form else 0)
             found = {**found, **copies}
+            if copies:
+                await settled(exchange)
             tokens = await recounted(exchange.need(TokenCount), found, exchange.target)
         if not exchange.edit_all(found, epoch.form or "repeated results"):
             return

@@ -1,8 +1,10 @@
 """Says how full the window is with the prompt as it would be sent and room for the answer."""
 
+from functools import partial
 from typing import Any
 
 from trimtab.api import (
+    Counting,
     Exchange,
     Model,
     Reply,
@@ -17,6 +19,8 @@ from trimtab.api import (
 
 SPEAKS_FROM = 0.60
 """Share of the window from which the client is told in words."""
+ESTIMATED = "x-context-estimated"
+"""The header that says that the tokens were still being counted when the reply began."""
 SHARE = 4
 """A reserve that nobody asked for takes no more than this part of a window."""
 WORDS = {
@@ -53,6 +57,7 @@ class RiskAssessor(Stage[RiskAssessOptions]):
     needs = frozenset({TokenCount})
     provides = frozenset({Risk})
     optional = True
+    rough = True
 
     @hookimpl
     async def request(self, exchange: Exchange) -> Reply | None:
@@ -64,15 +69,43 @@ class RiskAssessor(Stage[RiskAssessOptions]):
         bounds = (self.options.caution, self.options.warning, self.options.critical)
         reserve = self._reserve(exchange, model, model.window)
         blank = Risk(level=RiskLevel.SAFE, used=0, reserve=reserve, limit=model.window, bounds=bounds)
-        risk = assessed(blank, count)
-        exchange.put(risk)
-        exchange.headers.update(headers(count, risk))
+        counting = exchange.get(Counting) if count.most is not None else None
+        if counting is not None and not _safe(blank, count):
+            await counting.settle()
+            counting = None
+        risk = _tell(exchange, blank)
+        if counting is not None:
+            counting.then(partial(_again, risk, blank))
         return None
 
     def _reserve(self, exchange: Exchange, model: Model, window: int) -> int:
         most = model.max_output or window
         asked = _asked(exchange)
         return min(self.options.reserve, window // SHARE, most) if asked is None else min(asked, most)
+
+
+def _tell(exchange: Exchange, blank: Risk) -> Risk:
+    count = exchange.need(TokenCount)
+    risk = assessed(blank, count)
+    exchange.put(risk)
+    exchange.headers.update(headers(count, risk))
+    if count.most is None:
+        exchange.headers.pop(ESTIMATED, None)
+    else:
+        exchange.headers[ESTIMATED] = "true"
+    return risk
+
+
+def _again(risk: Risk, blank: Risk, exchange: Exchange) -> None:
+    """The same once the count is made, unless another stage has told something since."""
+    if exchange.get(Risk) is risk:
+        _tell(exchange, blank)
+
+
+def _safe(blank: Risk, count: TokenCount) -> bool:
+    """Whether even the most that a prompt can come to is nothing to speak of."""
+    worst = assessed(blank, replace(count, total=count.most or 0))
+    return max(worst.utilization, worst.likely) < min(SPEAKS_FROM, worst.bounds[0])
 
 
 def assessed(risk: Risk, count: TokenCount) -> Risk:

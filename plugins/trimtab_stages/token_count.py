@@ -1,14 +1,15 @@
 """Counts the tokens of the prompt, each message once, tells the other stages, and learns from the upstream's usage."""
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Callable, Coroutine, Iterator
 from functools import partial
-from typing import Literal, NamedTuple, cast
+from typing import Any, Literal, cast
 
 from loguru import logger
 
 from trimtab.api import (
     Conversation,
+    Counting,
     DialectName,
     Exchange,
     Fact,
@@ -29,8 +30,8 @@ from trimtab.api import (
     tokens_of,
 )
 from trimtab_stages.calibration import LEAST, Calibration, Tolerance, judge
-from trimtab_stages.token_parts import of_message, of_system, of_tools
-from trimtab_stages.token_worker import Pictured, Piece, Size, TokenWorker
+from trimtab_stages.token_later import FROM, Later, bound, estimate
+from trimtab_stages.token_worker import Measured, Pictured, Sizes, TokenWorker, around, piece_of
 
 
 class TokenCountOptions(StageOptions, frozen=True, kw_only=True):
@@ -67,29 +68,10 @@ class TokenCountOptions(StageOptions, frozen=True, kw_only=True):
             raise ValueError("image-base, description-factor and the tolerances must be 0 or more")
 
 
+SHARE = 2
+"""Only below this part of the window a request may be counted beside it: no stage acts below 60 %."""
 LEARN_EVERY = 16
 """Of so many translated requests one is counted again as it left."""
-
-
-class _Sizes(NamedTuple):
-    """The sizes of messages in a row; `tokens` is their sum and 0 pictures are in it where they are `plain`."""
-
-    sizes: tuple[Size, ...] = ()
-    tokens: int = 0
-    plain: bool = True
-
-    def plus(self, more: tuple[Size, ...]) -> "_Sizes":
-        plain = [size for size in more if isinstance(size, int)]
-        return _Sizes(self.sizes + more, self.tokens + sum(plain), self.plain and len(plain) == len(more))
-
-
-class _Measured(NamedTuple):
-    """A conversation in sizes."""
-
-    sizes: _Sizes
-    overhead: int
-    new: int
-    """Messages that nobody had counted before."""
 
 
 class Counted(Fact, frozen=True):
@@ -113,6 +95,7 @@ class TokenCounter(Stage[TokenCountOptions]):
     async def start(self, services: Services) -> None:
         """Get ready; the table of tokens loads at the first count."""
         options = self.options
+        self._spawn = services.spawn if options.exact else None
         kind = f"{options.encoding}:{options.exact}"
         salt = hashlib.sha256(kind.encode()).digest()[:4]
         self._note = f"tokens:{kind}"
@@ -131,33 +114,52 @@ class TokenCounter(Stage[TokenCountOptions]):
 
     @hookimpl
     async def request(self, exchange: Exchange) -> Reply | None:
-        """Count what is new, and add up."""
+        """Count what is new, and add up; beside the request where that takes time and nobody can need it."""
+        if self._spawn is not None and (most := self._roomy(exchange)):
+            key = self._key(exchange.target, exchange.dialect)
+            rough = estimate(exchange.conversation, most, self.options.encoding, self._calibration.ratio(key))
+            conversation = exchange.conversation
+            later = Later(exchange, rough, partial(self._measure, conversation), partial(self._put, conversation))
+            exchange.put(rough)
+            exchange.put(later.begin(self._spawn, cold=self._worker.cold))
+            return None
         measured = await self._measure(exchange.conversation)
-        self._put(exchange, measured)
+        self._put(exchange.conversation, exchange, measured)
         if exchange.operation == "count":
             exchange.put(Sizer(of=self._size))
-        if self.options.log:
-            self._tell(exchange, measured.new)
         return None
 
-    async def _measure(self, conversation: Conversation) -> _Measured:
+    def _roomy(self, exchange: Exchange) -> int:
+        """The most tokens a request can have, where it is to be counted beside it; else 0."""
+        conversation, large = exchange.conversation, len(exchange.received.head.scanned.raw) > FROM
+        if exchange.operation != "generate" or not (self._worker.cold or (large and self._new(conversation) > FROM)):
+            return 0
+        most, window = bound(conversation), exchange.target.model.window
+        return most if most is not None and (window is None or most <= window // SHARE) else 0
+
+    def _new(self, conversation: Conversation) -> int:
+        """Bytes of messages that nobody has counted."""
+        at, _ = conversation.reached(self._note, None)
+        return sum([len(message.raw) for message in conversation.messages[at:] if self._note not in message.notes])
+
+    async def _measure(self, conversation: Conversation) -> Measured:
         note = self._note
-        at, known = conversation.reached(note, _Sizes())
+        at, known = conversation.reached(note, Sizes())
         messages = conversation.messages[at:]
         unknown = [*dict.fromkeys([message for message in messages if note not in message.notes])]
-        around = _around(conversation)
-        sizes = await self._worker.sizes([*around, *map(_piece, unknown)])
-        for message, size in zip(unknown, sizes[len(around) :], strict=True):
+        beside = around(conversation)
+        sizes = await self._worker.sizes([*beside, *map(piece_of, unknown)])
+        for message, size in zip(unknown, sizes[len(beside) :], strict=True):
             message.notes[note] = size
         opening = framing(conversation.dialect).opening
-        overhead = opening + sum(size for size in sizes[: len(around)] if isinstance(size, int))
+        overhead = opening + sum(size for size in sizes[: len(beside)] if isinstance(size, int))
         if messages:
             fresh = [message.notes[note] for message in messages]
             known = known.plus(tuple(fresh[:-1]))
             conversation.remember(note, known, back=1)
             known = known.plus(tuple(fresh[-1:]))
             conversation.remember(note, known)
-        return _Measured(known, overhead, len(unknown))
+        return Measured(known, overhead, len(unknown))
 
     async def _size(self, leaving: Conversation, target: Target) -> int:
         tokens, _ = await self._whole(leaving, target)
@@ -169,7 +171,7 @@ class TokenCounter(Stage[TokenCountOptions]):
         _, tokens, guessed = self._seen(measured.sizes, target)
         return tokens + measured.overhead, guessed
 
-    def _put(self, exchange: Exchange, measured: _Measured) -> None:
+    def _put(self, conversation: Conversation, exchange: Exchange, measured: Measured) -> None:
         target, overhead = exchange.target, measured.overhead
         counts, tokens, guessed = self._seen(measured.sizes, target)
         count = TokenCount(
@@ -180,10 +182,12 @@ class TokenCounter(Stage[TokenCountOptions]):
             forward=self.options.forward,
             ratio=self._calibration.ratio(self._key(target, exchange.dialect)),
         )
-        exchange.put(Counted(count=count, messages=exchange.conversation.messages, guessed=guessed))
+        exchange.put(Counted(count=count, messages=conversation.messages, guessed=guessed))
         exchange.put(count)
+        if self.options.log:
+            self._tell(exchange, measured.new)
 
-    def _seen(self, known: _Sizes, target: Target) -> tuple[tuple[int, ...], int, bool]:
+    def _seen(self, known: Sizes, target: Target) -> tuple[tuple[int, ...], int, bool]:
         """Tokens of each message as the target sees its images, their sum, and whether any was guessed."""
         if known.plain:
             return cast(tuple[int, ...], known.sizes), known.tokens, False
@@ -222,10 +226,28 @@ class TokenCounter(Stage[TokenCountOptions]):
     @hookimpl
     def done(self, exchange: Exchange) -> None:
         """Compare with what the upstream reports, and leave the learning for later."""
-        usage, count, counted = exchange.outcome.usage, exchange.get(TokenCount), exchange.get(Counted)
-        if exchange.operation != "generate" or exchange.outcome.error is not None or count is None or counted is None:
+        usage, count, counting = exchange.outcome.usage, exchange.get(TokenCount), exchange.get(Counting)
+        if exchange.operation != "generate" or exchange.outcome.error is not None or count is None:
             return
         if usage is None or usage.estimated or not usage.prompt:
+            return
+        if count.most is not None and counting is not None:
+            exchange.later(partial(self._compare_later, exchange, counting, usage.prompt))
+        else:
+            for work in self._compare(exchange, count, usage.prompt):
+                exchange.later(work)
+
+    async def _compare_later(self, exchange: Exchange, counting: Counting, reported: int) -> None:
+        await counting.settle()
+        for work in self._compare(exchange, exchange.need(TokenCount), reported):
+            await work()
+
+    def _compare(
+        self, exchange: Exchange, count: TokenCount, reported: int
+    ) -> Iterator[Callable[[], Coroutine[Any, Any, None]]]:
+        """Compare, and say what is to be learned."""
+        counted = exchange.get(Counted)
+        if counted is None:
             return
         if count is counted.count and exchange.conversation.messages is not counted.messages:
             # A stage behind this one edited and did not count anew.
@@ -235,12 +257,12 @@ class TokenCounter(Stage[TokenCountOptions]):
             key = self._key(target, exchange.dialect)
         except ProxyError:
             return
-        if self.options.validate and usage.prompt >= LEAST:
-            self._validate(exchange, count, usage.prompt)
-        if not counted.guessed and not self._calibration.take(key, count.total, usage.prompt):
-            exchange.later(partial(self._calibration.learn, key, count.total, usage.prompt))
+        if self.options.validate and reported >= LEAST:
+            self._validate(exchange, count, reported)
+        if not counted.guessed and not self._calibration.take(key, count.total, reported):
+            yield partial(self._calibration.learn, key, count.total, reported)
             if target.dialect != exchange.dialect and exchange.sent is not None and self._turn % LEARN_EVERY == 0:
-                exchange.later(partial(self._learn_sent, exchange.sent, target, usage.prompt))
+                yield partial(self._learn_sent, exchange.sent, target, reported)
             self._turn += target.dialect != exchange.dialect
 
     async def _learn_sent(self, body: bytes, target: Target, reported: int) -> None:
@@ -267,28 +289,3 @@ class TokenCounter(Stage[TokenCountOptions]):
             verdict.accuracy,
             verdict.difference,
         )
-
-
-_SYSTEM: Mapping[DialectName, str] = {"messages": "system", "responses": "instructions"}
-"""The member that holds the system prompt, where it is none of the messages."""
-
-
-def _around(conversation: Conversation) -> list[Piece]:
-    """What is read beside the messages: tools on offer, and the system prompt of a dialect that keeps it apart."""
-    dialect, head = conversation.dialect, conversation.head
-    tools, system = head.raw("tools"), head.raw(_SYSTEM[dialect]) if dialect in _SYSTEM else None
-    found = []
-    if tools:
-        found.append(Piece(_digest(tools, f"tools {dialect}"), lambda: of_tools(tools, dialect)))
-    if system:
-        found.append(Piece(_digest(system, "system"), lambda: of_system(system)))
-    return found
-
-
-def _digest(raw: bytes, kind: str) -> bytes:
-    return hashlib.sha256(raw).digest()[:16] + kind.encode()
-
-
-def _piece(message: Message) -> Piece:
-    # The same bytes say different things in different dialects.
-    return Piece(message.digest + message.codec.name[:1].encode(), lambda: of_message(message))

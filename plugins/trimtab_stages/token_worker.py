@@ -1,12 +1,13 @@
 """Counts what no table knows yet: a little on the event loop, much in a thread, each thing once."""
 
 import asyncio
-from collections.abc import Callable, Iterable, Iterator, Sequence
+import hashlib
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
-from trimtab.api import FactTable, Picture, Tokenizer
-from trimtab_stages.token_parts import Pages, Part
+from trimtab.api import Conversation, DialectName, FactTable, Message, Picture, Tokenizer
+from trimtab_stages.token_parts import Pages, Part, of_message, of_system, of_tools
 
 IN_PLACE = 8_000
 """Characters that are counted on the event loop: 1 ms of source code, 5 ms of the worst text there is."""
@@ -25,11 +26,58 @@ Size = int | Pictured
 """What a table keeps of a message; a plain number where no picture is in it."""
 
 
+class Sizes(NamedTuple):
+    """The sizes of messages in a row; `tokens` is their sum and 0 pictures are in it where they are `plain`."""
+
+    sizes: tuple[Size, ...] = ()
+    tokens: int = 0
+    plain: bool = True
+
+    def plus(self, more: tuple[Size, ...]) -> "Sizes":
+        plain = [size for size in more if isinstance(size, int)]
+        return Sizes(self.sizes + more, self.tokens + sum(plain), self.plain and len(plain) == len(more))
+
+
+class Measured(NamedTuple):
+    """A conversation in sizes."""
+
+    sizes: Sizes
+    overhead: int
+    new: int
+    """Messages that nobody had counted before."""
+
+
 class Piece(NamedTuple):
     """Something to count: the name under which a table keeps its size, and what it holds."""
 
     digest: bytes
     parts: Callable[[], Iterable[Part]]
+
+
+_SYSTEM: Mapping[DialectName, str] = {"messages": "system", "responses": "instructions"}
+"""The member that holds the system prompt, where it is none of the messages."""
+
+
+def around(conversation: Conversation) -> list[Piece]:
+    """What is read beside the messages: tools on offer, and the system prompt of a dialect that keeps it apart."""
+    dialect, head = conversation.dialect, conversation.head
+    tools, system = head.raw("tools"), head.raw(_SYSTEM[dialect]) if dialect in _SYSTEM else None
+    found = []
+    if tools:
+        found.append(Piece(_digest(tools, f"tools {dialect}"), lambda: of_tools(tools, dialect)))
+    if system:
+        found.append(Piece(_digest(system, "system"), lambda: of_system(system)))
+    return found
+
+
+def _digest(raw: bytes, kind: str) -> bytes:
+    return hashlib.sha256(raw).digest()[:16] + kind.encode()
+
+
+def piece_of(message: Message) -> Piece:
+    """A message."""
+    # The same bytes say different things in different dialects.
+    return Piece(message.digest + message.codec.name[:1].encode(), lambda: of_message(message))
 
 
 class _Job(NamedTuple):
@@ -53,7 +101,7 @@ class TokenWorker:
     def __init__(self, tokenizer: Tokenizer | None, table: FactTable[Size], salt: bytes) -> None:
         self.tokenizer = tokenizer
         """None takes a quarter of the characters."""
-        self.cold = tokenizer is not None
+        self.cold = tokenizer is not None and not tokenizer.ready
         """Whether the table of tokens has yet to be loaded, which takes a third of a second."""
         self._table = table
         self._salt = salt

@@ -15,6 +15,7 @@ from trimtab.conversation import (
     ToolResult,
     ToolUse,
 )
+from trimtab.counted import settled
 from trimtab.dialects.base import Prompt, Rendered
 from trimtab.economics import Economics, Spent, Verdict, spend
 from trimtab.epochs import Boundary, Epoch, Epochs, Owner, fingerprint, tenant
@@ -44,7 +45,7 @@ from trimtab.events import (
 )
 from trimtab.events import Opaque as OpaqueEvent
 from trimtab.exchange import Answer, Edit, Exchange, Incoming, Operation, Outcome
-from trimtab.facts import Condensed, Credentials, Fact, Overflowed, Risk, RiskLevel, Scale, Sizer, TokenCount
+from trimtab.facts import Condensed, Counting, Credentials, Fact, Overflowed, Risk, RiskLevel, Scale, Sizer, TokenCount
 from trimtab.framing import Framing, framing
 from trimtab.hookspecs import Hooks, Reply, Stage, StageOptions, hookimpl, hookspec
 from trimtab.image_size import Picture, picture_of, size_of
@@ -70,6 +71,7 @@ __all__ = [
     "ConfigError",
     "Conversation",
     "Counters",
+    "Counting",
     "Credentials",
     "DialectName",
     "Document",
@@ -144,6 +146,7 @@ __all__ = [
     "picture_of",
     "read_request",
     "replace",
+    "settled",
     "size_of",
     "spend",
     "tenant",

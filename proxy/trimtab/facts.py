@@ -6,6 +6,7 @@ A fact is put whole and never changed; a later stage puts a new one. Third parti
 from bisect import bisect_right
 from collections.abc import Awaitable, Callable
 from enum import IntEnum
+from typing import Any
 
 import msgspec
 
@@ -47,11 +48,27 @@ class TokenCount(Fact, frozen=True):
     ratio: float = 1.0
     """Tokens that the upstream has lately reported for each of ours: for reports and for deciding whether to write a
     record, never for an edit."""
+    most: int | None = None
+    """Where the count is still being made (`Counting`): tokens at most, surely; the others are estimates then."""
 
     @property
     def calibrated(self) -> int:
         """What the upstream is likely to report; the same warning holds."""
         return round(self.total * self.ratio)
+
+
+class Counting(Fact, frozen=True):
+    """The count goes on beside the request, since even the most it can come to is far from the window.
+
+    A stage that `needs` TokenCount runs when it is made, but for one that is `rough`.
+    """
+
+    settle: Callable[[], Awaitable[None]]
+    """Waits for the count, which stands in TokenCount then."""
+    patient: bool
+    """Whether a reply waits for the count, so that its headers tell it; not where the table has yet to be loaded."""
+    then: Callable[[Callable[[Any], None]], None]
+    """Takes what is to be done with the exchange as soon as the count is made."""
 
 
 class Sizer(Fact, frozen=True):

@@ -104,6 +104,8 @@ class Stage(Hooks, Generic[O]):
     again: ClassVar[bool] = False
     """Whether `request` is called a second time, with the fact Overflowed, when the upstream says that the prompt is
     too long and nothing has reached the client: if it makes the conversation shorter, it is sent once more."""
+    rough: ClassVar[bool] = False
+    """Whether it does with an estimate and a sure bound where the TokenCount that it needs is still being made."""
     shapes: ClassVar[bool] = False
     """Whether it changes the bytes that leave: a change of its options is then an epoch for every conversation."""
 

@@ -9,10 +9,11 @@ from loguru import logger
 
 from trimtab.blame import where
 from trimtab.conversation import Conversation, Image
+from trimtab.counted import settled
 from trimtab.errors import ProxyError, Refused, StageFailed
 from trimtab.events import Event, Finished
 from trimtab.exchange import Edit, Exchange
-from trimtab.facts import Fact, Overflowed
+from trimtab.facts import Fact, Overflowed, TokenCount
 from trimtab.guard import Guard, Limit, breathe
 from trimtab.hookspecs import Reply, Stage
 from trimtab.invariants import broken
@@ -40,6 +41,10 @@ class Pipeline:
         self.services = services
         self._warned: dict[tuple[str, str], float] = {}
         """When it was said last why a stage was undone (monotonic)."""
+        self._exact = {
+            bound.stage.label for bound in chain.request if TokenCount in bound.stage.needs and not bound.stage.rough
+        }
+        """The stages that an estimate of the tokens does not do for."""
         self.wanted = frozenset(kind for bound in chain.event for kind in bound.stage.wants)
 
     async def request(self, exchange: Exchange, *, again: bool = False) -> Reply | None:
@@ -98,6 +103,8 @@ class Pipeline:
         saved, edits = exchange.snapshot(), len(exchange.edits)
         exchange.stage = stage.label
         try:
+            if stage.label in self._exact:
+                await settled(exchange)
             reply: Reply | None = await call(exchange)
             if reply is not None or exchange.conversation is not saved[0]:
                 _check(exchange, stage, saved[0], exchange.edits[edits:], reply)

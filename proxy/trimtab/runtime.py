@@ -190,6 +190,7 @@ class Runtime:
             workers=self.worker.count,
             economics=self.economics,
             directory=config.store.path,
+            spawn=self.spawn,
             loopback=config.serve.loopback,
         )
 

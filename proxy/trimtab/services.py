@@ -1,5 +1,7 @@
 """What a stage may use beyond its exchange, given to it at start."""
 
+import asyncio
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 import msgspec
@@ -29,6 +31,8 @@ class Services(msgspec.Struct, frozen=True, kw_only=True):
     """Processes that share the clients; a limit that each counts alone is divided by it."""
     directory: str = "."
     """The folder of the cache, for what a stage keeps in files of its own."""
+    spawn: Callable[[Coroutine[Any, Any, Any]], "asyncio.Task[Any]"] | None = None
+    """Has work done beside the exchanges, which is cancelled at shutdown; None where nothing outlives an exchange."""
     loopback: bool = True
     """Whether only this machine can reach the proxy."""
     dry: bool = False

@@ -7,7 +7,7 @@ from time import perf_counter
 
 from loguru import logger
 
-from trimtab import compacting, extras, headers, late, relay
+from trimtab import compacting, counted, extras, headers, late, relay
 from trimtab.asgi import STREAM_HEADERS, Receive, Writer
 from trimtab.attempts import Attempts, Reach
 from trimtab.blame import where
@@ -147,6 +147,7 @@ class Serving:
         asked = perf_counter()
         async with await self._runtime.forwarder.send(call) as response:
             self._waited = perf_counter() - asked
+            await counted.told(self._exchange)
             if response.status >= 300:
                 raise await refusal(call, response)
             if response.content_type == "text/event-stream":

@@ -58,6 +58,11 @@ class Tokenizer:
         pairs = enumerate(zip(mine, its, strict=False))
         return next((at for at, (left, right) in pairs if left != right), min(len(mine), len(its)))
 
+    @property
+    def ready(self) -> bool:
+        """Whether the table is there."""
+        return self._encode is not None
+
     def load(self) -> None:
         """Load the table, which takes a third of a second; any thread may do that."""
         if self._encode is None:
