@@ -1,23 +1,19 @@
-"""Hypercorn's connections, with ends of our own: slow and large heads get an answer, clients that left leave nothing.
+"""Hypercorn's connections: HTTP/2 as it serves it, HTTP/1.1 by `http1`, and ends of our own.
 
-Hypercorn 0.18 keeps the socket of a client that closed an idle connection until the keep-alive time is over, waits as
-long for a head that comes byte by byte, and answers bad heads with an empty body.
+Hypercorn 0.18 keeps the socket of a client that closed an idle connection until the keep-alive time is over.
 """
 
 import asyncio
-import json
-import re
 from contextlib import suppress
 from typing import Any, ClassVar
 
-import h11
-from hypercorn import protocol
 from hypercorn.asyncio import run
 from hypercorn.asyncio.tcp_server import MAX_RECV, TCPServer
 from hypercorn.config import Config
 from hypercorn.events import Closed, RawData
-from hypercorn.protocol.events import Body, EndBody, Response
-from hypercorn.protocol.h11 import H11Protocol
+from hypercorn.utils import parse_socket_addr
+
+from trimtab.http1 import Http1, Terms
 
 
 class Settings(Config):
@@ -29,134 +25,10 @@ class Settings(Config):
 
 LINGER = 0.5
 """Seconds for which a connection without a request stays open when the server stops."""
-
-WORDS = {
-    400: "this is no HTTP/1.1 request",
-    408: "the head of the request did not come in time: send it at once, or raise serve.head-timeout",
-    431: "the headers are larger than serve.max-header-kb allows: send less, or raise it",
-}
-
-
-TWO_LENGTHS = "the head gives both content-length and transfer-encoding: send one of them"
-
-
-def told(status: int, words: str | None = None) -> bytes:
-    """The body of an error that comes before a path is known: one that clients of every dialect can read."""
-    error = {
-        "type": "invalid_request_error",
-        "message": words or WORDS.get(status, WORDS[400]),
-        "param": None,
-        "code": None,
-    }
-    return json.dumps({"type": "error", "error": error}).encode()
-
-
-_CONTROL = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
-MOST_NAMES = 1_000
-
-
-class Http(H11Protocol):
-    """Hypercorn's HTTP/1.1, with errors that say something."""
-
-    asked: bytes = b""
-    """The method of the latest request."""
-
-    async def _create_stream(self, request: h11.Request) -> None:
-        self.asked = request.method
-        fields = dict(request.headers)
-        if b"content-length" in fields and b"transfer-encoding" in fields:
-            # Who stands before us may have read the other one (RFC 9112 6.3): nothing more is read from here.
-            await self._send_error_response(400, TWO_LENGTHS)
-            await self.send(Closed())
-            return
-        if fields.get(b"upgrade", b"").strip().lower() == b"websocket":
-            # There are none here, and an upgrade may be ignored (RFC 9110 7.8): it is a request like others.
-            kept = [(name, value) for name, value in request.headers if name != b"upgrade"]
-            request = h11.Request(
-                method=request.method, target=request.target, headers=kept, http_version=request.http_version
-            )
-        await super()._create_stream(request)
-
-    async def _send_error_response(self, status_code: int, words: str | None = None) -> None:
-        body = told(status_code, words)
-        fields = [
-            (b"content-type", b"application/json"),
-            (b"content-length", str(len(body)).encode()),
-            (b"connection", b"close"),
-        ]
-        await self._send_h11_event(h11.Response(status_code=status_code, headers=fields))
-        if self.asked != b"HEAD" or self.waits_for_head:
-            await self._send_h11_event(h11.Data(data=body))
-        await self._send_h11_event(h11.EndOfMessage())
-
-    _head = b""
-    _chunked = False
-    _names: ClassVar[set[bytes]] = set()
-    """Names of headers that h11 has found good."""
-
-    async def stream_send(self, event: Any) -> None:
-        """Pass what a stream says to the client; a head goes out with what stands behind it, in one write.
-
-        ASGI lets a server wait so: a response begins with its first body message.
-        """
-        if isinstance(event, Body):
-            # h11 keeps no state over chunks, so that they need not pass it (22 calls for each).
-            data = b"%x\r\n%b\r\n" % (len(event.data), event.data) if self._chunked else self._body(event.data)
-            if data is not None:
-                await self._write(data)
-        elif isinstance(event, Response) and event.status_code >= 200:
-            self._head = self._bytes(self._response(event)) or b""
-            self._chunked = b"\r\ntransfer-encoding: chunked\r\n" in self._head.lower()
-        elif isinstance(event, EndBody):
-            data = self._bytes(h11.EndOfMessage())
-            if data or self._head:
-                await self._write(data or b"")
-        else:
-            await super().stream_send(event)
-
-    def _response(self, event: Response) -> h11.Response:
-        fields = [*event.headers, *self.config.response_headers("h11")]
-        if self.keep_alive_requests >= self.config.keep_alive_max_requests:
-            fields.append((b"connection", b"close"))
-        names = {name for name, _ in fields}
-        # One look at all values takes the place of two expressions for each header.
-        known = names <= self._names and not _CONTROL.search(b"".join([value for _, value in fields]))
-        response = h11.Response(headers=fields, status_code=event.status_code, _parsed=known)
-        if len(self._names) < MOST_NAMES:
-            self._names.update(names)
-        return response
-
-    def _body(self, data: bytes) -> bytes | None:
-        return self._bytes(h11.Data(data=data))
-
-    def _bytes(self, event: Any) -> bytes | None:
-        """An event as bytes; None where the client has already broken the connection's rules."""
-        try:
-            return self.connection.send(event)
-        except h11.LocalProtocolError:
-            if self.connection.their_state != h11.ERROR:
-                raise
-            return None
-
-    async def _write(self, data: bytes) -> None:
-        head, self._head = self._head, b""
-        await self.send(RawData(data=head + data))
-
-    @property
-    def waits_for_head(self) -> bool:
-        """Whether the next request has not told its whole head yet."""
-        return self.connection.our_state is h11.IDLE
-
-    @property
-    def begun(self) -> bool:
-        """Whether a part of it has come."""
-        return bool(self.connection.trailing_data[0])
-
-    async def too_slow(self) -> None:
-        """Say so to a client that began a head, and close."""
-        if self.begun:
-            await self._send_error_response(408)
-        await self.send(Closed())
+PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
+"""What a client says first that knows HTTP/2 to be spoken here (RFC 9113 3.4)."""
+FIRST = 16 * 1024 * 1024
+"""Bytes that the first read takes: more than asyncio's reader holds, so that nothing is left in it."""
 
 
 class Idle:
@@ -175,14 +47,22 @@ class Idle:
 
     async def restart(self, group: Any, action: Any) -> None:
         """The connection waits from now on."""
+        self.begin()
+
+    async def stop(self) -> None:
+        """It waits no longer."""
+        self.pause()
+
+    def begin(self) -> None:
+        """The same without an await."""
         self._since = self._loop.time()
         if self._stopping is None:
             self._stopping = self._loop.create_task(self._wait())
         if self._timer is None:
             self._timer = self._loop.call_at(self._since + self._server.config.keep_alive_timeout, self._look)
 
-    async def stop(self) -> None:
-        """It waits no longer."""
+    def pause(self) -> None:
+        """The same without an await."""
         self._since = None
 
     def end(self) -> None:
@@ -242,21 +122,107 @@ class EndingServer(TCPServer):
     """
 
     live: ClassVar[set["EndingServer"]] = set()
-    _due: asyncio.TimerHandle | None = None
-    _ending: asyncio.Task[None] | None = None
+    config: Settings
+    _http1: Http1 | None = None
+    _idle: Idle | None = None
 
     async def run(self) -> None:
         """Serve until the connection ends."""
         self.live.add(self)
-        idle = Idle(self)
+        self._idle = idle = Idle(self)
         self.idle_task = idle  # type: ignore[assignment]  # it has the two methods that hypercorn calls
         try:
-            await super().run()
+            idle.begin()
+            if await self._speaks_http2():
+                await super().run()
         finally:
             idle.end()
             self.live.discard(self)
             # These refer to the connection: of many short ones the collector's rounds took 100 ms.
             self.idle_task = self.protocol = OVER  # type: ignore[assignment]  # it has what is still called
+            self._http1 = self._idle = None
+
+    async def _speaks_http2(self) -> bool:
+        """Serve HTTP/1.1; whether the rest is HTTP/2, for hypercorn."""
+        ssl = self.writer.get_extra_info("ssl_object")
+        if ssl is not None and ssl.selected_alpn_protocol() == "h2":
+            return True
+        first = await self._first()
+        if first.startswith(PREFACE[:16]):
+            self.reader.feed_data(first)
+            return True
+        rest = await self._speak_http1(first) if first else b""
+        if rest:
+            self.reader.feed_data(rest)
+        else:
+            self.writer.close()
+        return bool(rest)
+
+    async def _first(self) -> bytes:
+        """The first bytes, enough to tell the protocol by them; none where they do not come in time."""
+        data = b""
+        try:
+            async with asyncio.timeout(self.config.head_timeout or None):
+                while PREFACE.startswith(data) and not self.reader.at_eof():
+                    data += await self.reader.read(FIRST)
+        except (OSError, TimeoutError):
+            return b""
+        return data
+
+    async def _speak_http1(self, first: bytes) -> bytes:
+        transport: Any = self.writer.transport
+        former = transport.get_protocol()
+        http = self._http1 = Http1(self._ask, transport, self, self._terms())
+        transport.set_protocol(http)
+        http.data_received(first)
+        if self.reader.at_eof():
+            http.eof_received()
+        try:
+            rest = await http.over
+            await http.finished()
+        except asyncio.CancelledError:
+            transport.abort()
+            await http.finished(cancel=True)
+            raise
+        self._http1 = None
+        if rest:
+            transport.set_protocol(former)
+        else:
+            # What asyncio keeps for the connection goes now, not by a round of the garbage collector.
+            former.connection_lost(None)
+        return rest
+
+    def _terms(self) -> Terms:
+        socket, config = self.writer.get_extra_info("socket"), self.config
+        return Terms(
+            client=parse_socket_addr(socket.family, socket.getpeername()),
+            server=parse_socket_addr(socket.family, socket.getsockname()),
+            scheme="http" if self.writer.get_extra_info("ssl_object") is None else "https",
+            root=config.root_path,
+            state=self.state,
+            head_limit=config.h11_max_incomplete_size,
+            head_seconds=config.head_timeout,
+            most_requests=config.keep_alive_max_requests,
+        )
+
+    async def _ask(self, scope: Any, receive: Any, send: Any) -> None:
+        # The last two are for apps of WSGI.
+        await self.app(scope, receive, send, _none, _none)
+
+    @property
+    def stopping(self) -> bool:
+        """Whether the server stops."""
+        return self.context.terminated.is_set()
+
+    def rests(self) -> None:
+        """The connection waits for its next request."""
+        if self._idle is not None:
+            self._idle.begin()
+
+    def works(self) -> None:
+        """It has one."""
+        if self._idle is not None:
+            self._idle.pause()
 
     async def protocol_send(self, event: Any) -> None:
         """Write at once where nobody else is writing and the socket takes it; else wait in line, as hypercorn does."""
@@ -274,10 +240,14 @@ class EndingServer(TCPServer):
 
     async def close_idle(self) -> None:
         """Close a connection on which no request is under way."""
-        await self._initiate_server_close()
+        if self._http1 is not None:
+            self._http1.close()
+        elif hasattr(self, "protocol"):
+            await self._initiate_server_close()
+        else:
+            self.writer.close()
 
     async def _read_data(self) -> None:
-        self._watch(fresh=True)
         try:
             while not self.reader.at_eof():
                 try:
@@ -285,36 +255,13 @@ class EndingServer(TCPServer):
                 except OSError:
                     break
                 await self.protocol.handle(RawData(data))
-                self._watch()
             await self.protocol.handle(Closed())
         finally:
-            self._rest()
             await self.idle_task.stop()
 
-    def _watch(self, *, fresh: bool = False) -> None:
-        """Start, keep or end the time that a head has."""
-        http: Any = self.protocol.protocol
-        seconds = getattr(self.config, "head_timeout", 0.0)
-        if not seconds or not isinstance(http, Http):
-            return
-        if http.waits_for_head and (fresh or http.begun):
-            self._due = self._due or self.loop.call_later(seconds, self._late)
-        else:
-            self._rest()
 
-    def _rest(self) -> None:
-        if self._due is not None:
-            self._due.cancel()
-            self._due = None
-
-    def _late(self) -> None:
-        http: Any = self.protocol.protocol
-        if isinstance(http, Http) and http.waits_for_head:
-            self._ending = self.loop.create_task(self._end(http))
-
-    async def _end(self, http: Http) -> None:
-        with suppress(OSError):
-            await http.too_slow()
+def _none(*arguments: Any) -> Any:
+    raise NotImplementedError
 
 
 def abort(config: Config) -> int:
@@ -325,6 +272,5 @@ def abort(config: Config) -> int:
     return len(left)
 
 
-# Names of modules, replaced on purpose: hypercorn offers no other way.
-run.TCPServer = EndingServer  # type: ignore[attr-defined]  # hypercorn exports neither
-protocol.H11Protocol = Http  # type: ignore[attr-defined]  # hypercorn exports neither
+# A name of a module, replaced on purpose: hypercorn offers no other way.
+run.TCPServer = EndingServer  # type: ignore[attr-defined]  # hypercorn does not export it

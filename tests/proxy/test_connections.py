@@ -7,12 +7,14 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
+import h2.connection
+import h2.events
 import pytest
-from hypercorn import protocol
 from hypercorn.asyncio import run as hypercorn_run
 
 from trimtab.config import ServeOptions
-from trimtab.connections import EndingServer, Http, told
+from trimtab.connections import EndingServer
+from trimtab.http1 import Http1
 from trimtab.server import listen, run
 from wire.harness import PATIENCE, connect
 
@@ -57,7 +59,6 @@ async def answer(url: str, *pieces: bytes) -> bytes:
 
 def test_hypercorn_uses_ours() -> None:
     assert hypercorn_run.TCPServer is EndingServer  # type: ignore[attr-defined]
-    assert protocol.H11Protocol is Http  # type: ignore[attr-defined]
 
 
 async def test_a_head_that_does_not_end_is_told_so() -> None:
@@ -112,7 +113,7 @@ async def test_a_connection_that_ended_is_no_work_for_the_garbage_collector() ->
                 await answer(url, GET + b"connection: close\r\n\r\n")
             while EndingServer.live:  # noqa: ASYNC110  # as above
                 await asyncio.sleep(0)
-            left = [one for one in gc.get_objects() if isinstance(one, EndingServer | Http)]
+            left = [one for one in gc.get_objects() if isinstance(one, EndingServer | Http1)]
         finally:
             gc.enable()
     # The last one's task may still be on its way out.
@@ -133,13 +134,6 @@ async def test_a_head_far_too_large_and_no_head_at_all() -> None:
         raw = await answer(url, b"\x16\x03\x01 no http\r\n\r\n")
         assert raw.startswith(b"HTTP/1.1 400")
         assert b"this is no HTTP/1.1 request" in raw
-
-
-def test_errors_before_a_path_is_known_are_read_by_every_client() -> None:
-    for status in (400, 408, 431, 501):
-        found = json.loads(told(status))
-        assert found["type"] == "error"
-        assert set(found["error"]) == {"type", "message", "param", "code"}
 
 
 async def test_a_head_with_two_lengths_is_refused_and_nothing_after_it_is_read() -> None:
@@ -164,6 +158,49 @@ async def test_a_refused_head_request_gets_no_body() -> None:
         found = await answer(url, head)
     assert found.startswith(b"HTTP/1.1 400 ")
     assert found.endswith(b"\r\n\r\n")
+
+
+async def asked_over_http2(url: str, opening: bytes, peer: h2.connection.H2Connection, stream: int) -> int:
+    """The status of the answer on an HTTP/2 stream behind some opening bytes."""
+    reader, writer = await connect(url)
+    writer.write(opening + peer.data_to_send())
+    async with asyncio.timeout(PATIENCE):
+        if b"HTTP/1.1" in opening:
+            assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 101 ")
+        while True:
+            for event in peer.receive_data(await reader.read(65536)):
+                if isinstance(event, h2.events.ResponseReceived) and event.stream_id == stream:
+                    writer.close()
+                    return int(dict(event.headers or [])[b":status"])
+
+
+async def test_http2_is_spoken_with_who_knows_of_it() -> None:
+    peer = h2.connection.H2Connection()
+    peer.initiate_connection()
+    fields = [(":method", "GET"), (":path", "/"), (":scheme", "http"), (":authority", "a")]
+    peer.send_headers(1, fields, end_stream=True)
+    async with served() as url:
+        assert await asked_over_http2(url, b"", peer, 1) == 204
+
+
+async def test_http2_is_spoken_with_who_asks_for_it() -> None:
+    peer = h2.connection.H2Connection()
+    settings = peer.initiate_upgrade_connection()
+    fields = b"connection: upgrade, http2-settings\r\nupgrade: h2c\r\nhttp2-settings: %b\r\n\r\n" % (settings or b"")
+    async with served() as url:
+        assert await asked_over_http2(url, GET + fields, peer, 1) == 204
+
+
+async def test_a_preface_in_pieces_is_waited_for() -> None:
+    async with served() as url:
+        reader, writer = await connect(url)
+        for piece in (b"PRI * HT", b"TP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\4\0\0\0\0\0"):
+            writer.write(piece)
+            await asyncio.sleep(0)
+        async with asyncio.timeout(PATIENCE):
+            # A frame of settings: length, type 4.
+            assert (await reader.readexactly(9))[3] == 4
+        writer.close()
 
 
 @asynccontextmanager
