@@ -57,7 +57,11 @@ def key_of(image: Image, before: Sequence[Message], model: str) -> bytes:
         model.encode(),
         str(VERSION).encode(),
     )
-    return hashlib.sha256(b"".join(len(part).to_bytes(8, "big") + part for part in parts)).digest()
+    key = hashlib.sha256()
+    for part in parts:
+        key.update(len(part).to_bytes(8, "big"))
+        key.update(part)
+    return key.digest()
 
 
 def canonical(message: Message) -> list[str]:

@@ -5,7 +5,6 @@ in items, so that what was counted once is not counted again when the message it
 event loop's thread.
 """
 
-import hashlib
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from typing import Generic, NamedTuple, TypeVar
@@ -41,7 +40,7 @@ class _Session:
 
     __slots__ = ("bytes", "dialect", "key", "last", "lent", "messages")
 
-    def __init__(self, key: bytes, dialect: DialectName) -> None:
+    def __init__(self, key: int, dialect: DialectName) -> None:
         self.key = key
         self.dialect = dialect
         self.messages: dict[bytes, Message] = {}
@@ -63,7 +62,7 @@ class MessageTable:
         self.bytes = 0
         self.hits = 0
         self.misses = 0
-        self._sessions: OrderedDict[bytes, _Session] = OrderedDict()
+        self._sessions: OrderedDict[int, _Session] = OrderedDict()
         self._fresh: list[tuple[Message, _Session]] = []
         """Messages of the last run whose notes are not booked: they are written while their request is served."""
         self._found: dict[str, dict[bytes, tuple[Message, _Session]]] = {}
@@ -122,8 +121,9 @@ class MessageTable:
         return tuple(messages)
 
     def _session(self, dialect: DialectName, start: Sequence[bytes]) -> _Session:
-        # By digest: the bytes themselves would hold a copy of each conversation's system prompt.
-        key = hashlib.sha256(b"\0".join((dialect.encode(), *start))).digest()
+        # By hash: the bytes themselves would hold a copy of each conversation's system prompt. Two that share one by
+        # chance share what is evicted, and nothing else: messages are found by their bytes.
+        key = hash((dialect, *start))
         session = self._sessions.get(key)
         if session is None:
             session = self._sessions[key] = _Session(key, dialect)

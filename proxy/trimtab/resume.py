@@ -89,15 +89,24 @@ class Recent:
         self.resumed = 0
         self._kept: OrderedDict[tuple[str, bytes], deque[Scanned]] = OrderedDict()
 
-    def scan(self, dialect: str, body: bytes, arrays: tuple[str, ...], within: str) -> Scanned:
-        """What `scan` gives for a body, the short way where an earlier one begins alike; raises as it does."""
+    def alike(self, dialect: str, body: bytes) -> bool:
+        """Whether an earlier body begins as this one does."""
+        return bool(self._kept.get((dialect, body[:START])))
+
+    def scan(
+        self, dialect: str, body: bytes, arrays: tuple[str, ...], within: str, cut: Scanned | None = None
+    ) -> Scanned:
+        """What `scan` gives for a body, the short way where an earlier one begins alike; raises as it does.
+
+        `cut` is what it gives, where that is known.
+        """
         if len(body) < WORTH:
-            return scan(body, arrays, MOST_MEMBERS)
+            return cut or scan(body, arrays, MOST_MEMBERS)
         key = (dialect, body[:START])
         kept = self._kept.get(key, deque())
         scanned = self._resumed(body, kept, arrays, within)
         if scanned is None:
-            scanned = scan(body, arrays, MOST_MEMBERS)
+            scanned = cut or scan(body, arrays, MOST_MEMBERS)
         else:
             self.resumed += 1
         if not scanned.mended:

@@ -1,5 +1,6 @@
 """Serves one exchange: the stages, the upstream, the way back, and an end that is always booked."""
 
+import asyncio
 from collections.abc import Sequence
 from functools import partial
 from operator import itemgetter
@@ -126,7 +127,9 @@ class Serving:
 
     async def _forward(self, watch: Watch, target: Target, key: str | None) -> None:
         self._name_model(target)
-        call = call_for(self._runtime, self._exchange, target, keyed=(key,))
+        make = partial(call_for, self._runtime, self._exchange, target, keyed=(key,))
+        large = len(self._exchange.received.head.scanned.raw) > LARGE and target.dialect != self._exchange.dialect
+        call = await asyncio.to_thread(make) if large else make()
         if target is not self._sent_to:
             self._sent_to = target
             self._runtime.economics.sending(self._exchange)

@@ -131,3 +131,19 @@ def test_a_body_of_more_members_than_any_api_knows_is_refused(pad: int) -> None:
     assert len(Recent(10**6).scan("chat", made(MOST_MEMBERS), ARRAYS, "messages").members) == MOST_MEMBERS
     with pytest.raises(BadRequest, match="more than 1000 members: send those of the API only"):
         Recent(10**6).scan("chat", made(MOST_MEMBERS + 1), ARRAYS, "messages")
+
+
+def test_a_scan_that_was_made_before_is_taken_unless_an_earlier_body_begins_alike() -> None:
+    recent, first = Recent(10**9), body([user(BIG)])
+    assert not recent.alike("chat", first)
+    cut = scan(first, ARRAYS)
+    assert recent.scan("chat", first, ARRAYS, "messages", cut) is cut
+    assert recent.alike("chat", first)
+    assert not recent.alike("messages", first)
+    longer = body([user(BIG), user("y")])
+    resumed = recent.scan("chat", longer, ARRAYS, "messages", scan(longer, ARRAYS))
+    assert recent.resumed == 1
+    assert resumed.items["messages"].raws[0] is cut.items["messages"].raws[0]
+    small = body([user("x")])
+    made = scan(small, ARRAYS)
+    assert recent.scan("chat", small, ARRAYS, "messages", made) is made

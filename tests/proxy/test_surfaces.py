@@ -2,17 +2,20 @@
 
 import asyncio
 import json
+import threading
 from typing import Any
 
 import pytest
 
 from asgi import NOWHERE, Running, call, running
+from trimtab import surfaces
 from trimtab.api import Exchange, Reply, Stage, StageOptions, hookimpl
 from trimtab.config import ServeOptions
 from trimtab.dialects import DIALECTS
 from trimtab.events import Finished, StopReason, TextDelta
 from trimtab.guard import TURNS
 from trimtab.memo import MessageTable
+from trimtab.pipeline import LARGE
 from trimtab.surfaces import STEP, digested, incoming_of
 
 pytestmark = pytest.mark.anyio
@@ -179,3 +182,28 @@ async def test_many_new_messages_are_read_in_steps_and_known_ones_in_none() -> N
     beside.cancel()
     # Three messages fit into a step; a little that is new is left to the stages.
     assert told == [5 * TURNS, 0, 0]
+
+
+@pytest.mark.parametrize(("size", "threads"), [(LARGE + 1, 2), (LARGE // 2, 0)])
+async def test_a_large_message_is_read_in_a_thread(monkeypatch: pytest.MonkeyPatch, size: int, threads: int) -> None:
+    """Its body is cut in one, and its blocks, digest and measure are made in one."""
+    where: list[bool] = []
+
+    def noting(name: str, holder: Any) -> None:
+        before = getattr(holder, name)
+
+        def call(*arguments: Any, **named: Any) -> Any:
+            where.append(threading.current_thread() is not threading.main_thread())
+            return before(*arguments, **named)
+
+        monkeypatch.setattr(holder, name, call)
+
+    noting("_read", surfaces)
+    noting("cut", type(DIALECTS["chat"]))
+    large = CHAT.replace(b'"hi"', b'"' + b"h" * size + b'"')
+    async with running(NOWHERE, Keeps, serve=ServeOptions(max_request_mb=4)) as proxy:
+        assert (await proxy.post("/v1/chat/completions", large)).status == 200
+        [exchange] = seen(proxy)
+    assert where.count(True) == threads
+    if threads:
+        assert exchange.conversation.messages[0].notes["measure"].plain > size

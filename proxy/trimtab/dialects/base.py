@@ -11,7 +11,8 @@ from trimtab.dialects.sse import parse
 from trimtab.errors import BadRequest, ProxyError, UpstreamError
 from trimtab.events import Event, Failed
 from trimtab.memo import MessageTable
-from trimtab.splice import Scanned, decode
+from trimtab.resume import MOST_MEMBERS
+from trimtab.splice import Scanned, decode, scan
 
 Wanted = Callable[[type[Event]], bool]
 
@@ -89,9 +90,13 @@ class Dialect(ABC):
     ping: ClassVar[bytes]
     """A frame that says nothing and keeps the connection alive."""
 
-    def parse(self, body: bytes, table: MessageTable) -> Conversation:
+    def cut(self, body: bytes) -> Scanned:
+        """The first step of `parse`, which any thread may do beforehand. Raises BadRequest as it does."""
+        return scan(body, self.arrays, MOST_MEMBERS)
+
+    def parse(self, body: bytes, table: MessageTable, cut: Scanned | None = None) -> Conversation:
         """Read a request body. Raises BadRequest, naming the place, when it cannot be understood."""
-        scanned = table.recent.scan(self.name, body, self.arrays, self.within)
+        scanned = table.recent.scan(self.name, body, self.arrays, self.within, cut)
         self._refuse_repeats(scanned)
         self._refuse_bad_text(scanned)
         head = Head(scanned)

@@ -77,9 +77,9 @@ class Responses(Dialect):
         made._model, made._streams = conversation.model, conversation.stream
         return made
 
-    def parse(self, body: bytes, table: MessageTable) -> Conversation:
+    def parse(self, body: bytes, table: MessageTable, cut: Scanned | None = None) -> Conversation:
         """Read a request body. Raises BadRequest, naming the place, when it cannot be understood."""
-        conversation = super().parse(body, table)
+        conversation = super().parse(body, table, cut)
         before = conversation.head.get("previous_response_id")
         if before is not None:
             raise BadRequest(
