@@ -5,6 +5,7 @@ python -m benchmarks.first_sight [--quick] [--json]
 
 import asyncio
 import json
+import os
 import sys
 from random import Random
 from time import perf_counter
@@ -12,9 +13,9 @@ from time import perf_counter
 from .lab.bodies import PATHS, _code
 from .lab.load import Connection
 from .lab.script import Result, connect, main, post
-from .lab.targets import Target, spent
+from .lab.targets import Target, delayed, spent
 
-HEAD = ("body", "KB", "first ms", "CPU ms", "second ms", "CPU ms ", "/health max ms", "/health asked")
+HEAD = ("body", "KB", "first ms", "CPU ms", "second ms", "CPU ms ", "/health max ms", "on a core", "asked")
 ROOMY = "glm-5.2"
 """A model whose window holds every body; that of glm-4.6 does not, and `condense` makes the one it gets fit."""
 _HEALTH = [b"GET /health HTTP/1.1\r\nhost: 127.0.0.1\r\n\r\n"]
@@ -27,14 +28,14 @@ async def measure(targets: dict[str, Target], quick: bool) -> Result:
     await asking.ask(post(PATHS["messages"], _body(["warm up"])))
     rows: list[tuple[str | float, ...]] = []
     for name, body in _bodies(quick).items():
-        times: list[float] = []
-        watch = asyncio.create_task(_watch(watching, times))
+        times: list[tuple[float, float]] = []
+        watch = asyncio.create_task(_watch(watching, target.pid or 0, times))
         turns = [await _timed(target, asking, body) for _ in range(2)]
         watch.cancel()
         await asyncio.wait((watch,))
         watching.transport.close()
         watching = await connect(target)
-        rows.append((name, len(body) / 1000, *turns[0], *turns[1], max(times), len(times)))
+        rows.append((name, len(body) / 1000, *turns[0], *turns[1], *map(max, zip(*times, strict=True)), len(times)))
     return Result(HEAD, rows)
 
 
@@ -44,11 +45,13 @@ async def _timed(target: Target, connection: Connection, body: bytes) -> tuple[f
     return (perf_counter() - begun) * 1000, (spent(target.pid or 0) - before) * 1000
 
 
-async def _watch(connection: Connection, times: list[float]) -> None:
+async def _watch(connection: Connection, pid: int, times: list[tuple[float, float]]) -> None:
+    """Milliseconds of each answer, and without those in which other programs had the cores of both ends."""
     while True:
-        begun = perf_counter()
+        begun, before = perf_counter(), delayed(pid) + delayed(os.getpid())
         await connection.ask(_HEALTH)
-        times.append((perf_counter() - begun) * 1000)
+        took, waited = perf_counter() - begun, delayed(pid) + delayed(os.getpid()) - before
+        times.append((took * 1000, max(0.0, took - waited) * 1000))
         await asyncio.sleep(0.001)
 
 

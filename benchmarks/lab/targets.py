@@ -54,6 +54,14 @@ def spent(pid: int) -> float:
     return sum(int(task.split()[0]) for task in tasks) / 1e9 or cpu(pid)
 
 
+def delayed(pid: int) -> float:
+    """Seconds that a process's first thread, in which its loop runs, has waited for a core that others had."""
+    try:
+        return int(Path(f"/proc/{pid}/task/{pid}/schedstat").read_text().split()[1]) / 1e9
+    except OSError:
+        return 0.0
+
+
 @contextmanager
 def running(folder: Path, *, bare: bool = True) -> Iterator[list[Target]]:
     """The mock, and before it the bare hop and trimtab with its default chain; stopped at the end."""

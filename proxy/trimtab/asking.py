@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
+from functools import partial
 from typing import TYPE_CHECKING
 
 from trimtab.conversation import Image
@@ -40,7 +41,9 @@ class Asker:
     async def _ask(self, exchange: Exchange, model: str, prompt: Prompt) -> Answer:
         images = any(isinstance(block, Image) for block in prompt.content)
         target = self._runtime.config.models.resolve(model, images=images, dialect="messages")
-        body, tries = DIALECTS[target.dialect].compose(target.model.name, prompt), 1
+        make, tries = partial(DIALECTS[target.dialect].compose, target.model.name, prompt), 1
+        # A picture may be large: 40 ms for 20 MB.
+        body = await asyncio.to_thread(make) if images else make()
         while True:
             self._runtime.breakers.of(target.upstream.name).check()
             pool = keys(exchange, target.upstream)
