@@ -9,6 +9,8 @@ from contextlib import contextmanager
 from os.path import commonprefix
 from pathlib import Path
 
+from trimtab.words import Words
+
 Encode = Callable[[str], Sequence[int]]
 
 ENCODINGS = Path(__file__).with_name("encodings")
@@ -27,6 +29,9 @@ NEAR = 10
 SHRINK = 10
 SMALLEST = 1_000
 BYTES_PER_TOKEN = 4
+# Up to here a text is counted by its words: 0.15 ms instead of 0.88 for 3,800 characters of source code. Longer ones
+# are counted in a thread, where the encoder leaves the event loop alone and a table would not.
+SHORT = 8_000
 
 SAMPLE = "Of each kind: it's 12 words, f(x) = {}; déjà\n\n  \tvu 東京 \r\n"
 """Text that meets every branch of the expressions by which a text is split."""
@@ -40,10 +45,13 @@ class Tokenizer:
     def __init__(self, name: str, encode: Encode | None = None) -> None:
         self.name = name
         self._encode = encode
+        self._words: Words | None = None
 
     def count(self, text: str) -> int:
         """Say how many tokens `text` has; special tokens in it are plain text, lone surrogates count as U+FFFD."""
         encode = self._encode or self._load()
+        if self._words is not None and len(text) <= SHORT and (known := self._words.count(text)) is not None:
+            return known
         return sum(_count(encode, piece, PIECE) for piece in pieces(text, PIECE))
 
     def alike(self, one: str, other: str) -> int:
@@ -83,7 +91,9 @@ class Tokenizer:
                 import tiktoken  # noqa: PLC0415  # loaded where it is used
 
                 with _packaged_table(self.name):
-                    self._encode = tiktoken.get_encoding(self.name).encode_ordinary
+                    encode = tiktoken.get_encoding(self.name).encode_ordinary
+                self._words = Words(encode)
+                self._encode = encode
             return self._encode
 
 
