@@ -5,6 +5,7 @@ import re
 from typing import Any
 
 from trimtab.http1 import Http1, Terms
+from trimtab.http1_turn import Turn
 
 
 class Wire(asyncio.Transport):
@@ -50,6 +51,28 @@ class Wire(asyncio.Transport):
 
     def resume_reading(self) -> None:
         self.heard.append("resume")
+
+
+class Line:
+    """A connection that keeps what it is told."""
+
+    def __init__(self) -> None:
+        self.closing = self.stopping = False
+        self.full: asyncio.Future[None] | None = None
+        self.written: list[bytes] = []
+        self.heard: list[Any] = []
+
+    def write(self, data: bytes) -> None:
+        self.written.append(data)
+
+    def hold(self) -> None:
+        self.heard.append("hold")
+
+    def go_on(self) -> None:
+        self.heard.append("go on")
+
+    def done(self, turn: Turn, *, keep: bool) -> None:
+        self.heard.append(keep)
 
 
 class Server:

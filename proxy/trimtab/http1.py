@@ -16,7 +16,7 @@ from loguru import logger
 from trimtab.blame import where
 from trimtab.http1_reader import Asked, Reader
 from trimtab.http1_refusals import Refused, refusal
-from trimtab.http1_turn import Turn
+from trimtab.http1_turn import TURN, Turn
 
 LINGER = 2.0
 """Seconds for which what still comes is read and let go: a connection that is reset may lose its answer."""
@@ -141,7 +141,7 @@ class Http1(asyncio.Protocol):
         self._requests += 1
         keep = asked.keep and self._requests < self._terms.most_requests
         turn = Turn(self, asked.method, modern=asked.version == "1.1", keep=keep, wants_word=asked.waits)
-        scope = self._scope(asked)
+        scope = self._scope(asked, turn)
         if self._turn is None:
             self._keeper.works()
             self._begin(turn, scope)
@@ -232,7 +232,7 @@ class Http1(asyncio.Protocol):
             self._timer.cancel()
             self._timer = None
 
-    def _scope(self, asked: Asked) -> dict[str, Any]:
+    def _scope(self, asked: Asked, turn: Turn) -> dict[str, Any]:
         terms = self._terms
         path, _, query = asked.target.partition(b"?")
         plain = path.decode("ascii")
@@ -250,7 +250,7 @@ class Http1(asyncio.Protocol):
             "client": terms.client,
             "server": terms.server,
             "state": terms.state.copy(),
-            "extensions": {},
+            "extensions": {TURN: turn},
         }
 
     def _begin(self, turn: Turn, scope: dict[str, Any]) -> None:

@@ -7,6 +7,8 @@ from typing import Any, Protocol
 
 Message = MutableMapping[str, Any]
 
+TURN = "trimtab.turn"
+"""The extension of an ASGI scope that is the request's turn: what is there already need not be waited for."""
 WAKE = 256 * 1024
 """Bytes of a body that are gathered before the app hears of them, unless the body ends before: each time costs a turn
 of the loop."""
@@ -148,19 +150,19 @@ class Turn:
                 self._say_go_on()
                 await self._wait()
             if self.whole or (self._pieces and not self.left):
-                return self._take()
+                return {"type": "http.request", "body": self.take(), "more_body": not self.whole}
         else:
             while not self.left and not self.ended:
                 await self._wait()
         return {"type": "http.disconnect"}
 
-    def _take(self) -> Message:
+    def take(self) -> bytes:
+        """What has come of the body since it was last taken."""
         pieces, self._pieces = self._pieces, []
         if self._size >= MOST:
             self._line.go_on()
         self._size, self._taken = 0, self.whole
-        body = pieces[0] if len(pieces) == 1 else b"".join(pieces)
-        return {"type": "http.request", "body": body, "more_body": not self.whole}
+        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
     def _say_go_on(self) -> None:
         if self._wants_word:

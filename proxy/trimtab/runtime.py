@@ -2,8 +2,7 @@
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
@@ -100,20 +99,19 @@ class StageSet:
             await self._retired.wait()
         await self.stop()
 
-    @contextmanager
-    def lease(self, name: str) -> Iterator[Pipeline]:
+    def lease(self, name: str) -> "Lease":
         """A pipeline for one exchange. Raises BadRequest (404) for a name that does not exist."""
         pipeline = self.pipelines.get(name)
         if pipeline is None:
             known = ", ".join(sorted(self.pipelines))
             raise BadRequest(f"no pipeline '{name}' (known: {known})", cause=Cause.NOT_FOUND)
-        self.users += 1
-        try:
-            yield pipeline
-        finally:
-            self.users -= 1
-            if not self.users:
-                self._retired.set()
+        return Lease(self, pipeline)
+
+    def left(self) -> None:
+        """An exchange is over."""
+        self.users -= 1
+        if not self.users:
+            self._retired.set()
 
     def _bound(self, hook: str) -> list[Any]:
         return [bound for pipeline in self.pipelines.values() for bound in getattr(pipeline.chain, hook)]
@@ -123,6 +121,22 @@ class StageSet:
         for bound in self._bound(hook):
             seen.setdefault(bound.stage.label, (bound.stage, bound.call))
         return list(seen.values())
+
+
+class Lease:
+    """A pipeline while one exchange runs through it; use it as a context manager."""
+
+    __slots__ = ("_pipeline", "_stages")
+
+    def __init__(self, stages: StageSet, pipeline: Pipeline) -> None:
+        self._stages, self._pipeline = stages, pipeline
+
+    def __enter__(self) -> Pipeline:
+        self._stages.users += 1
+        return self._pipeline
+
+    def __exit__(self, *error: object) -> None:
+        self._stages.left()
 
 
 class Runtime:
@@ -233,11 +247,9 @@ class Runtime:
             self.counters.add("cut")
             watch.end(ProxyError(told, cause=Cause.BUSY, headers=GOING))
 
-    @contextmanager
-    def lease(self, name: str) -> Iterator[Pipeline]:
+    def lease(self, name: str) -> Lease:
         """A pipeline of the set in force, for one exchange."""
-        with self.current.lease(name) as pipeline:
-            yield pipeline
+        return self.current.lease(name)
 
     async def look(self) -> None:
         """Reload when pipelines.toml or .env changed; looks at most once a second.

@@ -22,6 +22,7 @@ from trimtab.facts import TokenCount
 from trimtab.fitting import Fitting
 from trimtab.guard import breathe
 from trimtab.hookspecs import Reply
+from trimtab.http1_turn import Turn
 from trimtab.models import Target
 from trimtab.outgoing import call_for, refusal, relieved
 from trimtab.overflow import told
@@ -52,10 +53,10 @@ class Serving:
         self._shown = Shown(hold=runtime.config.retry.holds(client_of(exchange.incoming.headers)))
         self._sent_to: Target | None = None
 
-    async def run(self, receive: Receive) -> None:
+    async def run(self, receive: Receive, turn: Turn | None = None) -> None:
         """Answer the client; whatever happens, the done hooks run once."""
         try:
-            async with self._watch(receive) as watch:
+            async with self._watch(receive, turn) as watch:
                 await self._answer(watch)
         except (ClientGone, OSError):
             # Upstream sockets raise UpstreamError: what is left is the client's own connection.
@@ -70,7 +71,7 @@ class Serving:
         finally:
             self._book()
 
-    def _watch(self, receive: Receive) -> Watch:
+    def _watch(self, receive: Receive, turn: Turn | None) -> Watch:
         serve = self._runtime.config.serve
         ping = self._ping if self._exchange.received.stream and self._exchange.operation == "generate" else None
         return Watch(
@@ -79,6 +80,7 @@ class Serving:
             interval=serve.ping_interval,
             ping=ping,
             among=self._runtime.watches,
+            left=None if turn is None else turn.watch,
         )
 
     async def _answer(self, watch: Watch) -> None:

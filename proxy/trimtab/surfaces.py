@@ -7,7 +7,7 @@ from loguru import logger
 
 from trimtab import compaction, headers
 from trimtab.admission import MB, Seat
-from trimtab.asgi import Receive, Scope, Send, Writer, read_body
+from trimtab.asgi import Receive, Scope, Send, Writer, read_body, turn_of
 from trimtab.asking import Asker
 from trimtab.blame import where
 from trimtab.conversation import Conversation, Message
@@ -15,6 +15,7 @@ from trimtab.dialects.base import Dialect
 from trimtab.errors import BadRequest, Cause, ProxyError
 from trimtab.exchange import Exchange, Incoming, Operation
 from trimtab.guard import breathe
+from trimtab.http1_turn import Turn
 from trimtab.measure import measure
 from trimtab.pipeline import LARGE, Pipeline
 from trimtab.runtime import Runtime
@@ -43,9 +44,10 @@ class Surface:
             self._runtime.admit()
             await self._runtime.look()
             name = scope.get("path_params", {}).get("pipeline", "default")
+            turn = turn_of(scope)
             with self._runtime.lease(name) as pipeline, self._runtime.room.seat() as seat:
-                exchange = await self._read(pipeline, incoming, receive, identity, seat)
-                await Serving(self._runtime, pipeline, exchange, self._dialect, writer).run(receive)
+                exchange = await self._read(pipeline, incoming, receive, identity, seat, turn)
+                await Serving(self._runtime, pipeline, exchange, self._dialect, writer).run(receive, turn)
         except ClientGone:
             logger.info(
                 "{} {} {}: the client left before its request was whole", identity, incoming.method, incoming.path
@@ -60,14 +62,21 @@ class Surface:
             await writer.fail(ProxyError("the proxy failed on this request; its log says why"), self._dialect)
 
     async def _read(
-        self, pipeline: Pipeline, incoming: Incoming, receive: Receive, identity: str, seat: Seat
+        self,
+        pipeline: Pipeline,
+        incoming: Incoming,
+        receive: Receive,
+        identity: str,
+        seat: Seat,
+        turn: Turn | None,
     ) -> Exchange:
         coding = incoming.headers.get("content-encoding", "identity")
         if coding.lower() != "identity":
             raise BadRequest(f"the body is packed ({coding[:40]}): send it without content-encoding")
         serve = self._runtime.config.serve
         declared = incoming.headers.get("content-length", "")
-        body = await read_body(receive, serve.max_request_mb * MB, declared, take=seat.take, seconds=serve.body_timeout)
+        most, seconds = serve.max_request_mb * MB, serve.body_timeout
+        body = await read_body(receive, most, declared, take=seat.take, seconds=seconds, turn=turn)
         cut = None
         if len(body) > LARGE:
             await breathe()

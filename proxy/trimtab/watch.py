@@ -36,9 +36,12 @@ class Watch:
         interval: float,
         ping: Callable[[], Awaitable[None]] | None = None,
         among: "set[Watch] | None" = None,
+        left: "Callable[[Callable[[], None] | None], None] | None" = None,
     ) -> None:
+        """`left` is given what to call when the client leaves, and None at the end; without it a task waits for what
+        `receive` says of that."""
         self._among: set[Watch] = set() if among is None else among
-        self._receive = receive
+        self._receive, self._when_left = receive, left
         self._first_byte = self._silence = math.inf
         # No seconds mean no pings; a timer that is always due would never let go of the loop.
         self._first_ping, self._interval = first_ping or math.inf, interval or math.inf
@@ -57,7 +60,11 @@ class Watch:
         self._entered = self._last = self._asked = self._loop.time()
         self._pinged: float | None = None
         self._wrote: float | None = None
-        self._listener = self._loop.create_task(self._listen())
+        self._listener: asyncio.Task[None] | None = None
+        if self._when_left is None:
+            self._listener = self._loop.create_task(self._listen())
+        else:
+            self._when_left(self._gone)
         self._timer: asyncio.TimerHandle | None = None
         self._when = math.inf
         if self._ping is not None:
@@ -71,7 +78,10 @@ class Watch:
         self._among.discard(self)
         if self._timer is not None:
             self._timer.cancel()
-        self._listener.cancel()
+        if self._listener is not None:
+            self._listener.cancel()
+        elif self._when_left is not None:
+            self._when_left(None)
         if self._pinging is not None:
             self._pinging.cancel()
         reason, self._task = self._reason, None
@@ -167,6 +177,9 @@ class Watch:
                 pass
         except OSError:
             pass
+        self._gone()
+
+    def _gone(self) -> None:
         self._end(ClientGone())
 
     def end(self, reason: Exception) -> None:

@@ -6,9 +6,11 @@ from typing import Any
 
 import pytest
 
-from trimtab.asgi import PER_TIME, Receive, Writer, extend, read_body
+from fakewire import Line
+from trimtab.asgi import PER_TIME, Receive, Writer, extend, read_body, turn_of
 from trimtab.dialects import DIALECTS
 from trimtab.errors import BadRequest, Cause, Refused, UpstreamError
+from trimtab.http1_turn import TURN, Turn
 from trimtab.watch import ClientGone
 
 CHAT, MESSAGES = DIALECTS["chat"], DIALECTS["messages"]
@@ -195,3 +197,29 @@ async def test_each_piece_is_told_before_the_next_is_read() -> None:
     with pytest.raises(BadRequest, match="full"):
         await read_body(client.receive, 9, take=take)
     assert told == [2, 0, 2]
+
+
+def arrived(*pieces: bytes) -> Turn:
+    turn = Turn(Line(), "POST", modern=True, keep=True, wants_word=False)
+    for piece in pieces:
+        turn.add(piece)
+    turn.complete()
+    return turn
+
+
+async def test_a_body_that_came_with_its_head_is_taken_and_not_waited_for() -> None:
+    taken: list[int] = []
+    unread = Client().receive
+    assert await read_body(unread, 4, take=taken.append, seconds=1.0, turn=arrived(b"ab", b"cd")) == b"abcd"
+    assert taken == [4]
+    with pytest.raises(BadRequest, match="larger"):
+        await read_body(unread, 3, turn=arrived(b"abcd"))
+    # Of one that is still coming the pieces are read.
+    turn = Turn(Line(), "POST", modern=True, keep=True, wants_word=False)
+    assert await read_body(Client(b"xy").receive, 4, turn=turn) == b"xy"
+
+
+def test_a_turn_is_found_where_our_own_connection_gave_one() -> None:
+    turn = arrived()
+    assert turn_of({"extensions": {TURN: turn}}) is turn
+    assert turn_of({"extensions": {}}) is turn_of({}) is turn_of({"extensions": None}) is None

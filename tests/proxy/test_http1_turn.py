@@ -5,32 +5,10 @@ from typing import Any
 
 import pytest
 
-from fakewire import settled
+from fakewire import Line, settled
 from trimtab.http1_turn import MOST, WAKE, Turn
 
 pytestmark = pytest.mark.anyio
-
-
-class Line:
-    """A connection that keeps what it is told."""
-
-    def __init__(self) -> None:
-        self.closing = self.stopping = False
-        self.full: asyncio.Future[None] | None = None
-        self.written: list[bytes] = []
-        self.heard: list[Any] = []
-
-    def write(self, data: bytes) -> None:
-        self.written.append(data)
-
-    def hold(self) -> None:
-        self.heard.append("hold")
-
-    def go_on(self) -> None:
-        self.heard.append("go on")
-
-    def done(self, turn: Turn, *, keep: bool) -> None:
-        self.heard.append(keep)
 
 
 def turned(method: str = "POST", *, modern: bool = True, keep: bool = True, waits: bool = False) -> tuple[Line, Turn]:
@@ -209,3 +187,20 @@ async def test_a_write_waits_for_a_slow_reader() -> None:
     assert not writing.done()
     line.full.set_result(None)
     await writing
+
+
+async def test_who_asks_for_it_is_called_when_the_client_leaves() -> None:
+    _, turn = turned()
+    told: list[str] = []
+    turn.watch(lambda: told.append("gone"))
+    turn.leave()
+    turn.leave()
+    assert told == ["gone"]
+    # One that asks later is told at once, one that has asked for no more never.
+    turn.watch(lambda: told.append("late"))
+    assert told == ["gone", "late"]
+    _, turn = turned()
+    turn.watch(lambda: told.append("never"))
+    turn.watch(None)
+    turn.drop()
+    assert told == ["gone", "late"]

@@ -57,7 +57,31 @@ class Pings:
 def watch(
     left: float | None = None, ping: Pings | None = None, *, first_ping: float = 45, interval: float = 15
 ) -> Watch:
-    return Watch(leaving(left), first_ping=first_ping, interval=interval, ping=ping)
+    told = calling(left) if HOW[0] == "called" else None
+    return Watch(leaving(left), first_ping=first_ping, interval=interval, ping=ping, left=told)
+
+
+HOW = ["heard"]
+
+
+@pytest.fixture(params=["heard", "called"], autouse=True)
+def how(request: pytest.FixtureRequest) -> None:
+    """A watch hears of the client's end from `receive`, or is called at it."""
+    HOW[0] = request.param
+
+
+def calling(at: float | None) -> Callable[[Callable[[], None] | None], None]:
+    """Calls who asks for it when a client leaves at a given time, and not once he has asked for no more."""
+    timers: list[asyncio.TimerHandle] = []
+
+    def left(gone: Callable[[], None] | None) -> None:
+        if gone is None:
+            for timer in timers:
+                timer.cancel()
+        elif at is not None:
+            timers.append(asyncio.get_running_loop().call_at(at, gone))
+
+    return left
 
 
 async def end(work: Awaitable[object]) -> tuple[str, float]:
