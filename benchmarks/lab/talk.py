@@ -11,7 +11,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
-START_WITHIN = 20.0
+START_WITHIN = 90.0
 STOP_WITHIN = 20.0
 
 

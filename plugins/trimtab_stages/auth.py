@@ -254,8 +254,16 @@ def is_local(incoming: Incoming) -> bool:
     return _loopback(incoming.peer) and not any(name in incoming.headers for name in PROXIED)
 
 
-@lru_cache(maxsize=1024)
+LONGEST_ADDRESS = 100
+"""Characters beyond which nothing is an address, so that none is kept."""
+
+
 def _loopback(peer: str) -> bool:
+    return len(peer) <= LONGEST_ADDRESS and _known_loopback(peer)
+
+
+@lru_cache(maxsize=1024)
+def _known_loopback(peer: str) -> bool:
     try:
         address = ip_address(peer)
     except ValueError:

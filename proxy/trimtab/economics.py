@@ -23,6 +23,8 @@ from trimtab.models import Target, Terms, terms
 if TYPE_CHECKING:
     from trimtab.interfaces import Clock, Counters
 
+MODELS = 1_000
+"""Targets whose predictions are remembered."""
 CONVERSATIONS = 1_000
 """Conversations remembered, with 16 bytes for each message that was sent last."""
 REQUESTS = 10.0
@@ -187,6 +189,9 @@ class Economics:
             return
         add("economy.predicted_tokens", predicted)
         record = self._records.setdefault(_name(exchange.target), _Record())
+        if len(self._records) > MODELS:
+            # Clients may name models without end.
+            del self._records[next(iter(self._records))]
         was = self.trusted(exchange.target)
         record.seen += 1
         record.share += WEIGHT * (min(1.0, usage.cache_read / predicted) - record.share)

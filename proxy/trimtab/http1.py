@@ -284,6 +284,8 @@ class Http1(asyncio.Protocol):
         self._reader.ended = True
         self._stop_timer()
         broken, self._reader.coming = self._reader.coming, None
+        # What it was raised from leads to this connection, which would then wait for the garbage collector.
+        refused.__traceback__ = refused.__context__ = None
         self._words = refused, self._reader.method
         if broken is not None and broken is self._turn:
             self._turn = None

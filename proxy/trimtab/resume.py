@@ -5,6 +5,7 @@ its spans taken over; only the rest is checked and cut. The result is that of `s
 """
 
 from collections import OrderedDict, deque
+from typing import NamedTuple
 
 from trimtab.errors import BadRequest
 from trimtab.splice import Items, Scanned, scan
@@ -80,6 +81,13 @@ class _Unsure(Exception):
     """The short way does not tell enough."""
 
 
+class Found(NamedTuple):
+    """The scan of a body, and the earlier one that it goes on from."""
+
+    scanned: Scanned
+    before: Scanned | None = None
+
+
 class Recent:
     """The last scans, by how their bodies begin; bounded in bytes."""
 
@@ -87,7 +95,7 @@ class Recent:
         self.max_bytes = max_bytes
         self.bytes = 0
         self.resumed = 0
-        self._kept: OrderedDict[tuple[str, bytes], deque[Scanned]] = OrderedDict()
+        self._kept: OrderedDict[tuple[str, bytes], deque[tuple[Scanned, int]]] = OrderedDict()
 
     def alike(self, dialect: str, body: bytes) -> bool:
         """Whether an earlier body begins as this one does."""
@@ -95,46 +103,54 @@ class Recent:
 
     def scan(
         self, dialect: str, body: bytes, arrays: tuple[str, ...], within: str, cut: Scanned | None = None
-    ) -> Scanned:
+    ) -> Found:
         """What `scan` gives for a body, the short way where an earlier one begins alike; raises as it does.
 
         `cut` is what it gives, where that is known.
         """
-        if len(body) < WORTH:
-            return cut or scan(body, arrays, MOST_MEMBERS)
-        key = (dialect, body[:START])
-        kept = self._kept.get(key, deque())
-        scanned = self._resumed(body, kept, arrays, within)
-        if scanned is None:
-            scanned = cut or scan(body, arrays, MOST_MEMBERS)
-        else:
-            self.resumed += 1
-        if not scanned.mended:
-            self._keep(key, scanned)
-        return scanned
+        if len(body) >= WORTH:
+            for before, _ in reversed(self._kept.get((dialect, body[:START]), ())):
+                try:
+                    scanned = resume(body, before, arrays, within)
+                except (BadRequest, _Unsure):
+                    break
+                if scanned is not None:
+                    self.resumed += 1
+                    return Found(scanned, before)
+        return Found(cut or scan(body, arrays, MOST_MEMBERS))
 
-    def _resumed(self, body: bytes, kept: deque[Scanned], arrays: tuple[str, ...], within: str) -> Scanned | None:
-        for before in reversed(kept):
-            try:
-                scanned = resume(body, before, arrays, within)
-            except (BadRequest, _Unsure):
-                return None
-            if scanned is not None:
-                # The longer one of the same conversation takes its place.
-                kept.remove(before)
-                self.bytes -= len(before.raw)
-                return scanned
-        return None
-
-    def _keep(self, key: tuple[str, bytes], scanned: Scanned) -> None:
+    def keep(self, dialect: str, found: Found, within: str) -> None:
+        """Keep the scan of a request that was understood; it takes the place of the one that it goes on from."""
+        scanned = found.scanned
+        if scanned.mended or len(scanned.raw) < WORTH:
+            return
+        key = (dialect, scanned.raw[:START])
         kept = self._kept.setdefault(key, deque())
         self._kept.move_to_end(key)
-        kept.append(scanned)
-        self.bytes += len(scanned.raw)
+        for at, (before, size) in enumerate(kept):
+            if before is found.before:
+                del kept[at]
+                self.bytes -= size
+                break
+        size = weight(scanned, within)
+        kept.append((scanned, size))
+        self.bytes += size
         if len(kept) > ALIKE:
-            self.bytes -= len(kept.popleft().raw)
+            self.bytes -= kept.popleft()[1]
         while self.bytes > self.max_bytes and self._kept:
             oldest = next(iter(self._kept.values()))
-            self.bytes -= len(oldest.popleft().raw)
+            self.bytes -= oldest.popleft()[1]
             if not oldest:
                 self._kept.popitem(last=False)
+
+
+PER_ITEM = 200
+"""Bytes of an item's span and objects."""
+
+
+def weight(scanned: Scanned, within: str) -> int:
+    """Bytes a scan holds: the body, and the items of its arrays but those of `within`, which the messages hold too."""
+    size = len(scanned.raw)
+    for name, items in scanned.items.items():
+        size += PER_ITEM * len(items.raws) + (0 if name == within else sum(map(len, items.raws)))
+    return size

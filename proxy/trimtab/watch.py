@@ -76,20 +76,21 @@ class Watch:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._among.discard(self)
-        if self._timer is not None:
-            self._timer.cancel()
-        if self._listener is not None:
-            self._listener.cancel()
-        elif self._when_left is not None:
+        if self._when_left is not None:
             self._when_left(None)
-        if self._pinging is not None:
-            self._pinging.cancel()
-        reason, self._task = self._reason, None
-        if reason is not None:
-            await self._take_back(kind, reason)
+        for each in (self._timer, self._listener, self._pinging):
+            if each is not None:
+                each.cancel()
+        # These refer to the watch: kept, each exchange would be work for the garbage collector.
+        self._timer = self._listener = self._pinging = None
+        self._task = None
+        await self._take_back(kind)
 
-    async def _take_back(self, kind: type[BaseException] | None, reason: Exception) -> None:
-        """Turn our own cancellation of the task, which ended in an exception of `kind`, into its reason."""
+    async def _take_back(self, kind: type[BaseException] | None) -> None:
+        """Turn a cancellation of the task by ourselves, which ended in an exception of `kind`, into its reason."""
+        reason, self._reason = self._reason, None
+        if reason is None:
+            return
         task = asyncio.current_task()
         # Somebody else's cancellation stands beside ours: it outweighs the reason, and goes on.
         others = task is not None and task.uncancel() > self._cancelling
@@ -101,7 +102,11 @@ class Watch:
                 if others or (task is not None and task.cancelling() > self._cancelling):
                     raise
         elif not others:
-            raise reason from None
+            try:
+                raise reason from None
+            finally:
+                # Its traceback leads here: it would be work for the garbage collector, with all the frames behind it.
+                del reason
 
     def patience(self, first_byte: float, silence: float) -> "Patience":
         """One attempt, with the limits of `expect`. Its end raises UpstreamTimeout beyond them; another may follow."""
@@ -110,11 +115,9 @@ class Watch:
     async def relax(self, kind: type[BaseException] | None) -> None:
         """An attempt that ended in an exception of `kind` is over, and its limits with it. Raises UpstreamTimeout."""
         self.expect(math.inf, math.inf)
-        reason = self._reason
-        if isinstance(reason, UpstreamTimeout):
-            self._reason = None
+        if isinstance(self._reason, UpstreamTimeout):
             try:
-                await self._take_back(kind, reason)
+                await self._take_back(kind)
             finally:
                 if self._left:
                     self._end(ClientGone())

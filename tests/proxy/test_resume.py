@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from fixtures import conversations, needs_recordings, turns
 from trimtab.errors import BadRequest
-from trimtab.resume import ALIKE, MOST_MEMBERS, WORTH, Recent, resume
-from trimtab.splice import scan
+from trimtab.resume import ALIKE, MOST_MEMBERS, PER_ITEM, WORTH, Recent, resume, weight
+from trimtab.splice import Scanned, scan
 
 ARRAYS = ("messages", "tools", "system?")
 BIG = "x" * WORTH
@@ -23,6 +23,13 @@ def body(messages: list[Any], before: dict[str, Any] | None = None, behind: dict
 
 def user(text: str) -> dict[str, str]:
     return {"role": "user", "content": text}
+
+
+def seen(recent: Recent, sent: bytes, dialect: str = "chat", cut: Scanned | None = None) -> Scanned:
+    """The scan of a body that is understood."""
+    found = recent.scan(dialect, sent, ARRAYS, "messages", cut)
+    recent.keep(dialect, found, "messages")
+    return found.scanned
 
 
 VALUES = st.recursive(
@@ -78,7 +85,7 @@ def test_what_only_looks_alike_is_not_taken_over(old: bytes, new: bytes) -> None
 def test_bad_tails_are_refused_as_ever() -> None:
     recent = Recent(1 << 20)
     good = body([user(BIG), user("a")])
-    recent.scan("chat", good, ARRAYS, "messages")
+    seen(recent, good)
     for bad in (good[:-2], good[:-2] + b",}]}", good[:-1] + b',"messages":[]}', good + b"x"):
         with pytest.raises(BadRequest) as caught:
             recent.scan("chat", bad, ARRAYS, "messages")
@@ -91,8 +98,8 @@ def test_repeated_members_get_the_whole_view() -> None:
     recent = Recent(1 << 20)
     first = body([user(BIG)], {"odd": 1})
     second = body([user(BIG), user("a")], {"odd": 1})[:-1] + b',"odd":2}'
-    recent.scan("chat", first, ARRAYS, "messages")
-    assert recent.scan("chat", second, ARRAYS, "messages") == scan(second, ARRAYS)
+    seen(recent, first)
+    assert seen(recent, second) == scan(second, ARRAYS)
     assert recent.resumed == 0
 
 
@@ -101,16 +108,26 @@ def test_conversations_of_one_start_are_kept_apart() -> None:
     for turn in range(4):
         for agent in range(ALIKE):
             sent = body([user(BIG), user(f"agent {agent}"), *(user(f"{agent} {n}") for n in range(turn))])
-            assert recent.scan("chat", sent, ARRAYS, "messages") == scan(sent, ARRAYS)
+            assert seen(recent, sent) == scan(sent, ARRAYS)
     assert recent.resumed >= 3 * ALIKE
 
 
 def test_memory_is_bounded() -> None:
     recent = Recent(10 * WORTH)
     for number in range(100):
-        recent.scan("chat", body([user(f"{number} {BIG}")]), ARRAYS, "messages")
+        seen(recent, body([user(f"{number} {BIG}")]))
         assert recent.bytes <= 10 * WORTH
-    assert sum(len(one.raw) for kept in recent._kept.values() for one in kept) == recent.bytes
+    assert sum(weight(one, "messages") for kept in recent._kept.values() for one, _ in kept) == recent.bytes
+
+
+def test_tools_are_booked_twice_and_what_is_refused_is_not_kept() -> None:
+    recent, tools = Recent(1 << 20), [{"name": f"tool {n}", "description": BIG} for n in range(3)]
+    sent = body([user("a")], {"tools": tools})
+    recent.scan("chat", sent, ARRAYS, "messages")
+    assert recent.bytes == 0
+    seen(recent, sent)
+    # The four messages and tools are objects of their own.
+    assert recent.bytes == len(sent) + len(json.dumps(tools, separators=(",", ":"))) - 4 + 4 * PER_ITEM
 
 
 @needs_recordings
@@ -119,7 +136,7 @@ def test_a_recorded_session_is_resumed_at_every_turn(file: Any) -> None:
     recent, count = Recent(1 << 24), 0
     for path, sent in list(turns(file, "m"))[:40]:
         count += len(sent) >= WORTH
-        assert recent.scan(path, sent, ARRAYS, "messages") == scan(sent, ARRAYS)
+        assert seen(recent, sent, path) == scan(sent, ARRAYS)
     assert recent.resumed >= count - 1
 
 
@@ -128,7 +145,7 @@ def test_a_body_of_more_members_than_any_api_knows_is_refused(pad: int) -> None:
     def made(count: int) -> bytes:
         return json.dumps({"pad": "x" * pad, **{f"k{n}": n for n in range(count - 1)}}).encode()
 
-    assert len(Recent(10**6).scan("chat", made(MOST_MEMBERS), ARRAYS, "messages").members) == MOST_MEMBERS
+    assert len(Recent(10**6).scan("chat", made(MOST_MEMBERS), ARRAYS, "messages").scanned.members) == MOST_MEMBERS
     with pytest.raises(BadRequest, match="more than 1000 members: send those of the API only"):
         Recent(10**6).scan("chat", made(MOST_MEMBERS + 1), ARRAYS, "messages")
 
@@ -137,13 +154,13 @@ def test_a_scan_that_was_made_before_is_taken_unless_an_earlier_body_begins_alik
     recent, first = Recent(10**9), body([user(BIG)])
     assert not recent.alike("chat", first)
     cut = scan(first, ARRAYS)
-    assert recent.scan("chat", first, ARRAYS, "messages", cut) is cut
+    assert seen(recent, first, cut=cut) is cut
     assert recent.alike("chat", first)
     assert not recent.alike("messages", first)
     longer = body([user(BIG), user("y")])
-    resumed = recent.scan("chat", longer, ARRAYS, "messages", scan(longer, ARRAYS))
+    resumed = seen(recent, longer, cut=scan(longer, ARRAYS))
     assert recent.resumed == 1
     assert resumed.items["messages"].raws[0] is cut.items["messages"].raws[0]
     small = body([user("x")])
     made = scan(small, ARRAYS)
-    assert recent.scan("chat", small, ARRAYS, "messages", made) is made
+    assert seen(recent, small, cut=made) is made

@@ -96,7 +96,8 @@ class Dialect(ABC):
 
     def parse(self, body: bytes, table: MessageTable, cut: Scanned | None = None) -> Conversation:
         """Read a request body. Raises BadRequest, naming the place, when it cannot be understood."""
-        scanned = table.recent.scan(self.name, body, self.arrays, self.within, cut)
+        found = table.recent.scan(self.name, body, self.arrays, self.within, cut)
+        scanned = found.scanned
         self._refuse_repeats(scanned)
         self._refuse_bad_text(scanned)
         head = Head(scanned)
@@ -109,7 +110,10 @@ class Dialect(ABC):
             # What is kept of the body holds the bytes of the messages that are kept, not a second copy of them.
             scanned.items[self.within] = items._replace(raws=run.raws)
         tools = tuple(self.tool(raw) for raw in scanned.items["tools"].raws) if "tools" in scanned.items else ()
-        return Conversation(self.name, head, run.messages, self.system(head), tools, prefixes=run.prefixes)
+        system = self.system(head)
+        # What is refused pushes no session out.
+        table.recent.keep(self.name, found, self.within)
+        return Conversation(self.name, head, run.messages, system, tools, prefixes=run.prefixes)
 
     @property
     def within(self) -> str:

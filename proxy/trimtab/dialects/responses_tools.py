@@ -7,12 +7,12 @@ published input. `Offer` says what a function was, so that a call of it comes ba
 import hashlib
 import re
 from collections.abc import Iterable, Mapping
-from functools import lru_cache
 from typing import Any, NamedTuple
 
 import msgspec
 
 from trimtab.errors import BadRequest
+from trimtab.kept import kept
 
 _CLEAN = re.compile(r"[^A-Za-z0-9_-]")
 _LONGEST = 64
@@ -95,7 +95,7 @@ TYPED: dict[str, tuple[str, dict[str, Any]]] = {
 """What tools that are named by their type do and take."""
 
 
-@lru_cache(maxsize=64)
+@kept(1_000_000)
 def offered(raws: tuple[bytes, ...]) -> Offers:
     """The tools of a request out of their JSON, those on top first: of several with one name the first wins.
 

@@ -5,7 +5,6 @@ of messages toward chat, those of chat toward messages.
 """
 
 from collections.abc import Callable, Iterator, Mapping
-from functools import lru_cache
 from typing import Any
 
 import msgspec
@@ -14,6 +13,7 @@ from trimtab.conversation import Conversation, Head, Tool
 from trimtab.dialects.responses import offers
 from trimtab.dialects.responses_tools import TYPED, Offer, flat_name
 from trimtab.errors import BadRequest
+from trimtab.kept import kept
 from trimtab.splice import scan
 from trimtab.translate import head_chat, head_messages
 from trimtab.translate.draft import JSON_LINE, Draft, Rules
@@ -195,7 +195,7 @@ def _tools(words: Any, kept: Mapping[str, Offer]) -> tuple[Tool, ...]:
     return _worded(words, msgspec.json.encode(list(kept.values())))
 
 
-@lru_cache(maxsize=64)
+@kept(1_000_000)
 def _worded(words: str, told: bytes) -> tuple[Tool, ...]:
     return tuple(_tool(words, *offer) for offer in msgspec.json.decode(told, type=list[Offer]))
 

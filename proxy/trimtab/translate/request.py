@@ -1,13 +1,14 @@
 """A conversation of one dialect as the body of a request in another."""
 
 from collections.abc import Callable, Mapping, Sequence
-from functools import lru_cache, partial
+from functools import partial
 from typing import Any, NamedTuple
 
 import msgspec
 
 from trimtab.conversation import Conversation, DialectName, Message, Text
 from trimtab.errors import Cause, ProxyError
+from trimtab.kept import kept
 from trimtab.models import Target
 from trimtab.translate import (
     chat_pieces,
@@ -101,7 +102,7 @@ def _said(conversation: Conversation, dialect: DialectName, start: int = 0) -> l
     return said
 
 
-@lru_cache(maxsize=64)
+@kept(2_000_000)
 def _instructions(said: str) -> Said:
     """The instructions of a Responses request as what opens the conversation."""
     return Said((text("system", said),), assistant=False)
