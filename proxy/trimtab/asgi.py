@@ -127,6 +127,10 @@ class Writer:
         self.ended = True
         await self._send({"type": "http.response.body", "body": chunk, "more_body": False})
 
+    def break_off(self) -> None:
+        """Leave the body without its end: the server then closes the connection, as ASGI wants it."""
+        self.ended = True
+
     async def whole(self, status: int, fields: Mapping[str, str], body: bytes, *, head: bool = False) -> None:
         """Send an answer in one piece; `head` leaves the body out, for a HEAD request."""
         await self.start(status, {**fields, "content-length": str(len(body))})

@@ -131,8 +131,11 @@ class UpstreamError(ProxyError):
         headers: Mapping[str, str] | None = None,
         own: bool = False,
         unreached: bool = False,
+        broken: bool = False,
     ) -> None:
         super().__init__(message, cause=cause, headers=headers)
+        self.broken = broken
+        """Whether an answer that had begun broke off: its connection was lost, or its last events are missing."""
         self.own = own
         """Whether the message is in our words alone, fit for the log."""
         self.unreached = unreached

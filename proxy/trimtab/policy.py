@@ -94,6 +94,9 @@ class Client(msgspec.Struct, frozen=True):
     """Whether it tries again by itself."""
     gives_up: bool = False
     """Whether it ends on a stream that breaks, without another try of its own."""
+    resends: bool = False
+    """Whether it gives up on an error event only: where a kept connection breaks in an answer, its runtime (Bun 1.3,
+    below the program) asks again and puts the new answer behind the old one. Seen with Cline 3.0."""
 
 
 _AGENTS = (
@@ -111,6 +114,9 @@ _AGENTS = (
     ("sdk", re.compile(r"^(?:async)?(?:openai|anthropic)/", re.IGNORECASE), False),
 )
 
+_BUN = re.compile(r"\bruntime/bun/")
+"""As the AI SDK tells what it runs on."""
+
 
 def client_of(headers: Mapping[str, str]) -> Client:
     """Which client a request came from, by its headers (lower-case names)."""
@@ -121,7 +127,8 @@ def client_of(headers: Mapping[str, str]) -> Client:
 def _client(agent: str, sdk: bool) -> Client:
     for name, pattern, gives_up in _AGENTS:
         if pattern.search(agent):
-            return Client(name, retries=True, gives_up=gives_up)
+            resends = gives_up and _BUN.search(agent) is not None
+            return Client(name, retries=True, gives_up=gives_up, resends=resends)
     return Client("sdk" if sdk else "", retries=sdk)
 
 

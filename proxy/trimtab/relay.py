@@ -164,7 +164,7 @@ class Relay:
         if not self.ended:
             tail += self._pass(self._decoder.finish(), b"")
             if not self._decoder.complete:
-                raise UpstreamError(f"{LOST}: the upstream's stream broke off before its end")
+                raise UpstreamError(f"{LOST}: the upstream's stream broke off before its end", broken=True)
         return tail
 
     def _told(self, frame: bytes) -> bytes:

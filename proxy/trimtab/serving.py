@@ -50,7 +50,8 @@ class Serving:
         self._waited = 0.0
         self._spelling: Spelling | None = None
         self._fitting: Fitting | None = None
-        self._shown = Shown(hold=runtime.config.retry.holds(client_of(exchange.incoming.headers)))
+        self._client = client_of(exchange.incoming.headers)
+        self._shown = Shown(hold=runtime.config.retry.holds(self._client))
         self._sent_to: Target | None = None
 
     async def run(self, receive: Receive, turn: Turn | None = None) -> None:
@@ -271,6 +272,9 @@ class Serving:
         outcome = self._exchange.outcome
         outcome.error = error = told(self._exchange, error)
         passed = error.headers if isinstance(error, UpstreamError) else {}
+        if isinstance(error, UpstreamError) and error.broken and self._client.resends and self._writer.status:
+            self._writer.break_off()
+            return
         try:
             await self._writer.fail(error, self._dialect, {**passed, **self._fields(None)})
         except OSError:

@@ -219,4 +219,5 @@ def _no_answer(call: Call, error: Exception) -> UpstreamError:
 
 
 def _broke_off(call: Call, error: Exception) -> UpstreamError:
-    return UpstreamError(f"{LOST}: upstream '{call.name}' broke off its answer ({type(error).__name__})", own=True)
+    told = f"{LOST}: upstream '{call.name}' broke off its answer ({type(error).__name__})"
+    return UpstreamError(told, own=True, broken=True)

@@ -172,7 +172,8 @@ def test_another_key_is_tried_at_once_where_the_failure_may_be_the_keys() -> Non
         ("Cline/3.1", {}, "cline", True, True),
         ("codex_exec/0.60 (Linux)", {}, "codex", True, False),
         ("opencode/1.0 ai-sdk/provider-utils/3", {}, "opencode", True, False),
-        ("ai-sdk/openai-compatible/1.0 runtime/bun", {}, "ai-sdk", True, True),
+        ("ai-sdk/openai-compatible/1.0 runtime/bun/1.3.13", {}, "ai-sdk", True, True),
+        ("ai-sdk/openai-compatible/1.0 runtime/node.js/22", {}, "ai-sdk", True, True),
         ("Kilo-Code/7.7.7 ai-sdk/provider-utils/4.0.27 runtime/bun/1.3.14", {}, "kilo", True, False),
         ("OpenAI/Python 3.1", {}, "sdk", True, False),
         ("AsyncAnthropic/Python 2.12", {}, "sdk", True, False),
@@ -184,7 +185,9 @@ def test_another_key_is_tried_at_once_where_the_failure_may_be_the_keys() -> Non
 def test_clients_are_known_by_their_headers(
     agent: str, headers: dict[str, str], name: str, retries: bool, gives_up: bool
 ) -> None:
-    assert client_of({"user-agent": agent, **headers}) == Client(name, retries, gives_up)
+    found = client_of({"user-agent": agent, **headers})
+    assert (found.name, found.retries, found.gives_up) == (name, retries, gives_up)
+    assert found.resends is (gives_up and "runtime/bun/" in agent)
 
 
 @pytest.mark.parametrize(

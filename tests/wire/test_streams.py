@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from wire.harness import connect, parse, post, proxying, request
+from wire.faults import turns as loop_turns
+from wire.harness import connect, exchange, parse, post, proxying, request
 from wire.scripted import SSE, Link, Sent, playing
 
 pytestmark = pytest.mark.anyio
@@ -121,6 +122,36 @@ async def test_a_broken_stream_is_told_in_words_on_which_agents_try_again(
         answer = await post(proxy.url, path, body)
         told = json.loads(answer.body.rpartition(b"data: ")[2])["error"]["message"].lower()
         assert {name: bool(re.search(words, told)) for name, words in AGAIN.items()} == dict.fromkeys(AGAIN, True), told
+
+
+CLINE = "ai-sdk/openai-compatible/3.0.37 ai-sdk/provider-utils/5.0.30 runtime/bun/1.3.13"
+
+
+@pytest.mark.parametrize("how", ["reset", "end", "error"])
+async def test_a_client_whose_runtime_asks_again_gets_the_break_itself(tmp_path: Path, how: str) -> None:
+    """Cline ends on any error behind a text; Bun, below it, asks again where the connection breaks (tools/agents)."""
+
+    async def breaks(sent: Sent, link: Link) -> None:
+        await link.raw(SSE)
+        await link.chunk(CHUNK)
+        await loop_turns()
+        if how == "reset":
+            link.abort()
+        else:
+            await link.chunk(b'data: {"error":{"message":"busy"}}\n\n' if how == "error" else b"")
+
+    fields = {"user-agent": CLINE}
+    async with playing(breaks) as upstream, proxying(tmp_path, upstream.url, pipelines=PLAIN) as proxy:
+        reader, writer = await connect(proxy.url)
+        writer.write(request("POST", "/v1/chat/completions", CHAT, fields))
+        if how == "error":
+            assert b'"busy"' in await reader.readuntil(b"\r\n0\r\n\r\n")
+        else:
+            said = await reader.read()
+            assert said.endswith(b"\r\n" + CHUNK + b"\r\n")
+        writer.close()
+        counters = json.loads((await exchange(proxy.url, "GET", "/health?verbose=1")).body)["counters"]
+    assert counters["failed.upstream"] == 1
 
 
 async def test_a_stream_that_stops_without_its_last_events_is_no_end(tmp_path: Path) -> None:
