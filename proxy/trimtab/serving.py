@@ -8,7 +8,7 @@ from time import perf_counter
 
 from loguru import logger
 
-from trimtab import compacting, counted, extras, headers, late, relay
+from trimtab import compacting, counted, extras, headers, late, relay, required
 from trimtab.asgi import STREAM_HEADERS, Receive, Writer
 from trimtab.attempts import Attempts, Reach
 from trimtab.blame import where
@@ -99,6 +99,7 @@ class Serving:
             )
             await self._writer.whole(200, self._fields("application/json"), body)
         else:
+            required.check(self._exchange, self._runtime.config.core.default_max_tokens)
             await self._ask(watch, target)
 
     async def _ask(self, watch: Watch, target: Target) -> None:
@@ -130,6 +131,7 @@ class Serving:
 
     async def _forward(self, watch: Watch, target: Target, key: str | None) -> None:
         self._name_model(target)
+        required.fill(self._exchange, self._runtime.config.core.default_max_tokens)
         make = partial(call_for, self._runtime, self._exchange, target, keyed=(key,))
         large = len(self._exchange.received.head.scanned.raw) > LARGE and target.dialect != self._exchange.dialect
         call = await asyncio.to_thread(make) if large else make()

@@ -1,11 +1,12 @@
 """Bad input over real sockets: the right status in the client's dialect, and a proxy that serves the next request."""
 
 import gzip
+import json
 from pathlib import Path
 
 import pytest
 
-from wire.harness import Answer, exchange, post, proxying
+from wire.harness import PIPELINES, Answer, exchange, post, proxying
 from wire.scripted import playing
 
 pytestmark = pytest.mark.anyio
@@ -52,6 +53,27 @@ async def test_a_bad_body_is_refused_and_the_next_is_served(tmp_path: Path, path
             assert text in told(answer, path), name
         assert upstream.sent == []
         assert (await post(proxy.url, "/v1/messages", GOOD)).status == 200
+
+
+@pytest.mark.parametrize("model", ["claude-x", "glm-4.6-openai"])
+@pytest.mark.parametrize("stream", [b"", b',"stream":true'])
+async def test_a_message_without_a_limit_is_refused_unless_there_is_a_default(
+    tmp_path: Path, model: str, stream: bytes
+) -> None:
+    bare = b'{"model":"%s","messages":[{"role":"user","content":"hi"}]%s}' % (model.encode(), stream)
+    async with playing() as upstream, proxying(tmp_path, upstream.url) as proxy:
+        answer = await post(proxy.url, "/v1/messages", bare)
+        assert answer.status == 400
+        assert answer.json["error"]["type"] == "invalid_request_error"
+        assert "'max_tokens' is missing" in told(answer, "messages")
+        assert upstream.sent == []
+        assert (await post(proxy.url, "/v1/messages/count_tokens", bare)).status == 200
+    filling = PIPELINES + "[core]\ndefault-max-tokens = 77\n"
+    async with playing() as upstream, proxying(tmp_path, upstream.url, pipelines=filling) as proxy:
+        assert (await post(proxy.url, "/v1/messages", bare)).status == 200
+        assert json.loads(upstream.sent[0].body)["max_tokens"] == 77
+        assert (await post(proxy.url, "/v1/chat/completions", bare)).status == 200
+        assert upstream.sent[1].path.endswith("/messages") or b"max_tokens" not in upstream.sent[1].body
 
 
 async def test_an_oversize_body_is_refused_while_it_is_read(tmp_path: Path) -> None:

@@ -86,6 +86,8 @@ class CoreOptions(Section, frozen=True, kw_only=True):
     """Whether replies say how full the context is, in members beside the upstream's own."""
     strict: bool = False
     """Whether a request is refused that would lose a part of its meaning on its way to the upstream."""
+    default_max_tokens: Annotated[int, msgspec.Meta(ge=0)] = 0
+    """The limit of output of a `messages` request that gives none; 0 refuses it, as Anthropic does."""
 
 
 class RetryOptions(Section, frozen=True, kw_only=True):
