@@ -95,8 +95,8 @@ class Client(msgspec.Struct, frozen=True):
     gives_up: bool = False
     """Whether it ends on a stream that breaks, without another try of its own."""
     resends: bool = False
-    """Whether it gives up on an error event only: where a kept connection breaks in an answer, its runtime (Bun 1.3,
-    below the program) asks again and puts the new answer behind the old one. Seen with Cline 3.0."""
+    """Whether an error event behind a text ends it, and a break does not: where a kept connection breaks in an answer,
+    its runtime (Bun 1.3) asks again and puts the new answer behind the old one. Seen with Cline 3.0 and Kilo 7.7."""
 
 
 _AGENTS = (
@@ -127,7 +127,7 @@ def client_of(headers: Mapping[str, str]) -> Client:
 def _client(agent: str, sdk: bool) -> Client:
     for name, pattern, gives_up in _AGENTS:
         if pattern.search(agent):
-            resends = gives_up and _BUN.search(agent) is not None
+            resends = _BUN.search(agent) is not None
             return Client(name, retries=True, gives_up=gives_up, resends=resends)
     return Client("sdk" if sdk else "", retries=sdk)
 

@@ -124,31 +124,39 @@ async def test_a_broken_stream_is_told_in_words_on_which_agents_try_again(
         assert {name: bool(re.search(words, told)) for name, words in AGAIN.items()} == dict.fromkeys(AGAIN, True), told
 
 
-CLINE = "ai-sdk/openai-compatible/3.0.37 ai-sdk/provider-utils/5.0.30 runtime/bun/1.3.13"
+BUN = (
+    "ai-sdk/openai-compatible/3.0.37 ai-sdk/provider-utils/5.0.30 runtime/bun/1.3.13",
+    "Kilo-Code/7.7.7 ai-sdk/provider-utils/4.0.27 runtime/bun/1.3.14",
+)
+"""Cline and Kilo: they end on any error behind a text; Bun, below them, asks again where the connection breaks."""
 
 
+@pytest.mark.parametrize("agent", BUN, ids=["cline", "kilo"])
 @pytest.mark.parametrize("how", ["reset", "end", "error"])
-async def test_a_client_whose_runtime_asks_again_gets_the_break_itself(tmp_path: Path, how: str) -> None:
-    """Cline ends on any error behind a text; Bun, below it, asks again where the connection breaks (tools/agents)."""
+@pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/messages"])
+async def test_a_client_whose_runtime_asks_again_gets_the_break_itself(
+    tmp_path: Path, how: str, agent: str, path: str
+) -> None:
+    piece, body = (CHUNK, CHAT) if path.endswith("completions") else (START + PIECE, BODY)
 
     async def breaks(sent: Sent, link: Link) -> None:
         await link.raw(SSE)
-        await link.chunk(CHUNK)
+        await link.chunk(piece)
         await loop_turns()
         if how == "reset":
             link.abort()
         else:
-            await link.chunk(b'data: {"error":{"message":"busy"}}\n\n' if how == "error" else b"")
+            failed = b'event: error\ndata: {"type":"error","error":{"message":"busy"}}\n\n'
+            await link.chunk(failed if how == "error" else b"")
 
-    fields = {"user-agent": CLINE}
     async with playing(breaks) as upstream, proxying(tmp_path, upstream.url, pipelines=PLAIN) as proxy:
         reader, writer = await connect(proxy.url)
-        writer.write(request("POST", "/v1/chat/completions", CHAT, fields))
+        writer.write(request("POST", path, body, {"user-agent": agent}))
         if how == "error":
             assert b'"busy"' in await reader.readuntil(b"\r\n0\r\n\r\n")
         else:
             said = await reader.read()
-            assert said.endswith(b"\r\n" + CHUNK + b"\r\n")
+            assert said.endswith(b"\r\n" + piece + b"\r\n")
         writer.close()
         counters = json.loads((await exchange(proxy.url, "GET", "/health?verbose=1")).body)["counters"]
     assert counters["failed.upstream"] == 1
