@@ -102,6 +102,8 @@ class Relay:
         everything = whole or shown is not None
         self._decoder: Decoder = upstream.decoder((lambda kind: True) if everything else listener.wants)
         self._decoder.patient = not self._passes
+        self._several = _several(exchange)
+        self._decoder.answers = self._several or 1
         model = exchange.received.model
         self._encoder = client.encoder(model, usage=asked)
         if shown is not None and self._follows:
@@ -123,7 +125,7 @@ class Relay:
         Raises UpstreamError when the upstream reports a failure before the first event; later ones are told in the
         stream, behind what came before them.
         """
-        if self._framer.alone(chunk):
+        if not self._several and self._framer.alone(chunk):
             told = b"" if self.ended else self._told(chunk)
             return told if self._shown is None else told + self._settle(self._shown)
         out: list[bytes] = []
@@ -132,6 +134,9 @@ class Relay:
                 break
             out.append(self._told(frame))
         if self._shown is not None:
+            if self._several and any(out):
+                # Only one of the answers is read: the others may have said anything.
+                self._shown.reached = True
             out.append(self._settle(self._shown))
         return b"".join(out)
 
@@ -334,6 +339,19 @@ def _readable(frame: bytes) -> bool:
 def wants_usage(exchange: Exchange) -> bool:
     """Whether a chat client asked for usage at the end of the stream."""
     return _asks(exchange.received)
+
+
+def _several(exchange: Exchange) -> int:
+    """How many answers a chat client asked for, where that are several; 0 else."""
+    wanted = exchange.received.head.get("n") if exchange.dialect == "chat" else None
+    return wanted if isinstance(wanted, int) and wanted > 1 else 0
+
+
+def refuse_several(exchange: Exchange) -> None:
+    """Raise UpstreamError where several answers came in another form than asked for, in which one would be left."""
+    if count := _several(exchange):
+        told = f"the upstream gave {count} answers in another form than asked for, streamed or whole: ask for one"
+        raise UpstreamError(told, own=True)
 
 
 def _asks(conversation: Conversation) -> bool:

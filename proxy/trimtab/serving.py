@@ -203,6 +203,7 @@ class Serving:
 
     async def _fold(self, watch: Watch, target: Target, response: Response) -> None:
         """An upstream that streams although nobody asked: gather its events into one body."""
+        relay.refuse_several(self._exchange)
         gathered = relay.gather(self._exchange, DIALECTS[target.dialect], await self._read(watch, response))
         events = self._passed(gathered)
         body = self._marked(self._dialect.fold(events, self._exchange.received.model), events)
@@ -223,6 +224,7 @@ class Serving:
         upstream, listener = DIALECTS[target.dialect], self._listener()
         late.check(body, upstream)
         if self._exchange.received.stream:
+            relay.refuse_several(self._exchange)
             events: list[Event] = upstream.unfold(body)
             for event in events:
                 relay.observe(self._exchange, event)

@@ -51,6 +51,8 @@ class Decoder(ABC):
     patient: bool = False
     """Whether `Finished` waits for the upstream's last word, so that usage told behind the finish is in it. Else it
     comes with the frame that finishes, and once more where a later frame tells another usage."""
+    answers: int = 1
+    """How many answers the client asked for (`n` of chat). Of several the one numbered 0 is read, and all must end."""
 
     @abstractmethod
     def decode(self, frame: bytes) -> Sequence[Event]:

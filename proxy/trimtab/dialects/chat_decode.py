@@ -103,6 +103,7 @@ class ChatDecoder(Decoder):
         self._token = token
         self._begun = False
         self._number: int | None = None
+        self._ended: set[int] = set()
         self._skipping = False
         self._mould = _Mould()
         self._over = False
@@ -175,7 +176,7 @@ class ChatDecoder(Decoder):
 
     def finish(self) -> Sequence[Event]:
         """The end, where the upstream gave a finish reason and no more."""
-        return () if self._native is None or self._over else self._end()
+        return () if self._native is None or not self.complete or self._over else self._end()
 
     def _pass(self, frame: bytes, kind: str) -> Sequence[Event]:
         return (Opaque(frame, kind, "chat"),) if self._opaque else ()
@@ -199,17 +200,21 @@ class ChatDecoder(Decoder):
         told = stops.said(usage_of(chunk.usage))
         for choice in chunk.choices or ():
             if self._number is None:
-                # Some servers number a lone choice otherwise than 0.
-                self._number = choice.index or 0
-            if (choice.index or 0) == self._number:
+                # Some servers number a lone choice otherwise than 0; of several any may come first.
+                self._number = 0 if self.answers > 1 else choice.index or 0
+            own = (choice.index or 0) == self._number
+            if choice.finish_reason and (own or self.answers > 1):
+                self._ended.add(choice.index or 0)
+            if own:
                 told = told or stops.said(usage_of(choice.usage))
                 self._choice(choice, events)
         self._usage = told or self._usage
+        self.complete |= len(self._ended) >= self.answers
         failed = stops.broken(self._native or "")
         if failed is not None:
             return (*events, *self._fail(failed))
         # A usage that was told before the finish may be followed by a truer one.
-        if self._native is not None and told is not None and not self.patient:
+        if self._native is not None and self.complete and told is not None and not self.patient:
             return (*events, *self._end())
         if not events and not chunk.choices and chunk.usage is None:
             return self._pass(frame, "unknown")
@@ -222,7 +227,6 @@ class ChatDecoder(Decoder):
         if choice.finish_reason:
             self._native = choice.finish_reason
             self.word = stops.fitting(choice.finish_reason, stops.CHAT, called=self._called)
-            self.complete = True
 
     def _delta(self, delta: Delta, events: list[Event]) -> None:
         if delta.tool_calls:

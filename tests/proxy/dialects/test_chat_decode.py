@@ -246,6 +246,21 @@ def test_a_lone_alternative_of_another_number_is_read() -> None:
     assert found == [TextDelta("x", 0), BlockStop(0), Finished(StopReason.END, None, None, "stop")]
 
 
+def test_of_several_answers_the_first_is_read_and_all_must_end() -> None:
+    def said(number: int, text: str, finish: str | None = None) -> bytes:
+        choice = {"index": number, "delta": {"content": text}, "finish_reason": finish}
+        return wire({"id": "i", "model": "m", "choices": [choice]})
+
+    decoder = Chat().decoder(lambda kind: True)
+    decoder.answers = 2
+    found = [event for frame in (said(1, "b"), said(0, "a", "stop")) for event in decoder.decode(frame)]
+    assert found == [Started("i", "m"), TextDelta("a", 0)]
+    assert (decoder.complete, decoder.finish()) == (False, ())
+    decoder.decode(said(1, "", "stop"))
+    assert decoder.complete
+    assert decoder.finish() == [BlockStop(0), Finished(StopReason.END, None, None, "stop")]
+
+
 def test_opaque_frames() -> None:
     frames = [b": OPENROUTER PROCESSING\n\n", wire({"choices": [], "extra": 1}), wire({"choices": 3})]
     assert events(chunk({}), *frames) == [

@@ -95,11 +95,13 @@ async def play(
     once: bool = False,
     seen: bytes = b"",
     headers: Mapping[str, str] | None = None,
+    alone: bool = True,
 ) -> Played:
     """One request. Each answer is a whole body, or the pieces of a stream; the last one stands for all later requests.
 
     `status` is that of whole answers, with `once` of the first only. With `bytewise` a stream comes byte by byte. The
-    proxy does not try again by itself. With `seen` the second piece of a stream waits until the client has read that.
+    proxy does not try again by itself, unless `alone` is false. With `seen` the second piece of a stream waits until
+    the client has read that.
     """
     given, reached = list(answers), asyncio.Event()
 
@@ -116,7 +118,10 @@ async def play(
                 await link.chunk(part)
         await link.chunk(b"")
 
-    async with playing(script) as upstream, proxying(folder, upstream.url, pipelines=pipelines + ALONE) as proxy:
+    async with (
+        playing(script) as upstream,
+        proxying(folder, upstream.url, pipelines=pipelines + ALONE * alone) as proxy,
+    ):
         asked = json.dumps(body).encode()
         fields = {"x-api-key": "k", **(headers or {})}
         answer = await (_read(proxy.url, path, asked, seen, reached) if seen else post(proxy.url, path, asked, fields))

@@ -8,6 +8,7 @@ import pytest
 
 from laws.samples import REPLIES
 from wire.cases.play import (
+    ANY,
     CHAT,
     DEFAULT,
     DONE,
@@ -109,6 +110,59 @@ async def test_P24_numbers_are_brought_within_zais_limits(
     for path in (CHAT, MESSAGES):
         found = await sent(tmp_path, path, {"model": GLM_CHAT, "max_tokens": 9, **given, "messages": [user("hi")]})
         assert left.items() <= found.items()
+
+
+SEVERAL: list[tuple[int, dict[str, Any], str | None]] = [
+    (1, {"role": "assistant", "content": "other"}, None),
+    (0, {"role": "assistant", "content": "fi"}, None),
+    (1, {}, "stop"),
+    (0, {"content": "rst"}, None),
+    (0, {}, "stop"),
+]
+
+
+def several(*, until: int) -> list[bytes]:
+    """The chunks of two answers side by side, the second of which comes first."""
+    return [
+        data({"id": "c", "model": "m", "choices": [{"index": index, "delta": delta, "finish_reason": finish}]})
+        for index, delta, finish in SEVERAL[:until]
+    ]
+
+
+@pytest.mark.parametrize("bytewise", [False, True])
+async def test_several_answers_pass_and_the_first_is_read_whichever_comes_first(
+    tmp_path: Path, bytewise: bool, logged: list[str]
+) -> None:
+    asked = {"model": GLM_CHAT, "n": 2, "stream": True, "messages": [user("hi")]}
+    usage = data({"id": "c", "choices": [], "usage": {"prompt_tokens": 9, "completion_tokens": 5, "total_tokens": 14}})
+    played = await play(tmp_path, CHAT, asked, [*several(until=5), usage, DONE], pipelines=ANY, bytewise=bytewise)
+    said = {0: "", 1: ""}
+    for frame in played.frames[:-1]:
+        for choice in frame["choices"]:
+            said[choice["index"]] += choice["delta"].get("content", "")
+    assert (said, played.frames[-1]) == ({0: "first", 1: "other"}, b"[DONE]")
+    assert any("prompt=9 " in line and "output=5" in line for line in logged)
+
+
+@pytest.mark.parametrize("until", [1, 2, 3, 4])
+async def test_several_answers_of_which_one_is_cut_are_broken_and_never_asked_for_again(
+    tmp_path: Path, until: int
+) -> None:
+    asked = {"model": GLM_CHAT, "n": 2, "stream": True, "messages": [user("hi")]}
+    again = ANY + "[retry]\nattempts = 3\n"
+    pieces = several(until=until)
+    played = await play(tmp_path, CHAT, asked, pieces, pipelines=again, alone=False)
+    assert len(played.sent) == 1
+    assert "error" in played.frames[-1]
+    assert len(played.frames) == until + 1
+    assert DONE not in played.answer.body
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_several_answers_in_another_form_than_asked_are_refused(tmp_path: Path, stream: bool) -> None:
+    asked = {"model": GLM_CHAT, "n": 2, "stream": stream, "messages": [user("hi")]}
+    played = await play(tmp_path, CHAT, asked, WHOLE if stream else [*several(until=5), DONE], pipelines=ANY)
+    assert (played.status, "2 answers" in played.answer.json["error"]["message"]) == (502, True)
 
 
 @pytest.mark.parametrize("bytewise", [False, True])
