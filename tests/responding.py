@@ -109,7 +109,7 @@ def _items(events: Sequence[Mapping[str, Any]]) -> list[Any]:
 
 def fits(event: Mapping[str, Any]) -> None:
     """Hold an event against OpenAI's own types, and against the open schema where that knows its parts."""
-    _SDK.validate_python(event)
+    _SDK.validate_python(_listed(event))
     kind = str(event["type"]).removeprefix("response.")
     item = event.get("item", {}).get("type", "message")
     output = [made["type"] for made in event.get("response", {}).get("output", ())]
@@ -117,6 +117,16 @@ def fits(event: Mapping[str, Any]) -> None:
     known = {*output, item} <= set(_OPEN_ITEMS) and set(tools) <= {"function"}
     if kind in _SCHEMAS and known:
         schema(f"Response{_SCHEMAS[kind]}StreamingEvent", _plain(event))
+
+
+def _listed(event: Mapping[str, Any]) -> Mapping[str, Any]:
+    """With a code that OpenAI's types list: those on which Codex acts (context_length_exceeded, insufficient_quota) are
+    not among them, and the open schema takes any."""
+    error = (event.get("response") or {}).get("error")
+    if not error:
+        return event
+    assert isinstance(error["code"], str)
+    return {**event, "response": {**event["response"], "error": {**error, "code": "server_error"}}}
 
 
 def whole(body: Mapping[str, Any]) -> None:

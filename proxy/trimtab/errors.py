@@ -31,6 +31,7 @@ class Cause(StrEnum):
     PERMISSION = "permission"
     NOT_FOUND = "not_found"
     METHOD = "method"
+    WEBSOCKET = "websocket"
     TOO_LARGE = "too_large"
     HEADERS = "headers"
     SLOW = "slow"

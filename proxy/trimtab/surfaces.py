@@ -154,7 +154,10 @@ def incoming_of(scope: Scope) -> Incoming:
 
 
 def check_method(incoming: Incoming, *allowed: str) -> None:
-    """Raise BadRequest (405) for a method the path does not know."""
+    """Raise BadRequest (405) for a method the path does not know, (426) for one that opens a WebSocket."""
     if incoming.method not in allowed:
+        if incoming.method == "GET" and "sec-websocket-key" in incoming.headers:
+            told = f"there are no WebSockets at {incoming.path}: send a {allowed[0]} over HTTP"
+            raise BadRequest(told, cause=Cause.WEBSOCKET, headers={"upgrade": "HTTP/1.1"})
         told = f"{incoming.path} takes {' or '.join(allowed)}, not {incoming.method}"
         raise BadRequest(told, cause=Cause.METHOD, headers={"allow": ", ".join(allowed)})

@@ -1,5 +1,6 @@
 """The cases of protocol.md section 3 for Responses, each toward upstreams of both dialects, streamed and not."""
 
+import base64
 import json
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ import pytest
 
 from responding import check, fits, kinds, schema, told, whole
 from translating import check as valid
-from trimtab.dialects.responses_blob import unseal
+from trimtab.dialects.responses_blob import Sealed, seal, unseal
 from wire.harness import Answer, echoing, exchange, post, proxying
 from wire.modelled import MODELS, Part, chat_frames, messages_frames, saying, streamed
 from wire.scripted import Link, Script, Sent, Upstream, playing
@@ -43,11 +44,15 @@ def response(answer: Answer, *, stream: bool) -> dict[str, Any]:
 
 
 async def asked(tmp_path: Path, dialect: str, items: Any, **head: Any) -> Any:
-    """The body that an upstream of a dialect gets for some items; it is valid there."""
+    """The body that an upstream of a dialect gets for some items; it is valid there, and the same for a stream."""
     answer, upstream = await ask(tmp_path, saying(("text", "ok")), dialect, input=items, **head)
     assert answer.status == 200
     body = json.loads(upstream.sent[0].body)
     valid(dialect, body)
+    answer, upstream = await ask(tmp_path, saying(("text", "ok")), dialect, input=items, stream=True, **head)
+    assert answer.status == 200
+    streamed_body = json.loads(upstream.sent[0].body)
+    assert {**streamed_body, "stream": None, "stream_options": None} == {**body, "stream": None, "stream_options": None}
     return body
 
 
@@ -288,13 +293,36 @@ async def test_P32_without_a_model_it_is_refused_and_a_refusal_upstream_is_told(
     assert (answer.status, answer.json["error"]["code"]) == (429, "rate_limit_exceeded")
 
 
+@BOTH
 @MODES
-async def test_P32_a_trigger_gives_exactly_one_item(tmp_path: Path, *, stream: bool) -> None:
+async def test_P32_a_trigger_gives_exactly_one_item(tmp_path: Path, dialect: str, *, stream: bool) -> None:
     items = [{"role": "user", "content": "go"}, {"type": "compaction_trigger"}]
-    answer, upstream = await ask(tmp_path, saying(("text", "all")), "messages", input=items, stream=stream)
+    answer, upstream = await ask(tmp_path, saying(("text", "all")), dialect, input=items, stream=stream)
     last = response(answer, stream=stream)
     assert ([item["type"] for item in last["output"]], last["usage"]["output_tokens"]) == (["compaction"], 7)
     assert len(upstream.sent) == 1
+
+
+@BOTH
+@MODES
+@pytest.mark.parametrize("path", ["/v1/responses", "/v1/responses/compact"])
+async def test_P32_a_damaged_item_of_ours_is_refused_and_a_foreign_one_is_told_as_dropped(
+    tmp_path: Path, dialect: str, path: str, *, stream: bool
+) -> None:
+    sealed = seal("compaction", Sealed("## Goal\nall"))
+    broken = base64.b64encode(base64.b64decode(sealed)[:-1] + b"!").decode()
+    foreign = base64.b64encode(b"somebody else's own words").decode()
+    more: dict[str, Any] = {"stream": stream} if path == "/v1/responses" else {}
+    for blob in (broken, sealed[:-8], sealed.replace("YgFj", "YgJj")):
+        assert blob != sealed
+        items = [{"type": "compaction", "id": "c", "encrypted_content": blob}, {"role": "user", "content": "go on"}]
+        answer, upstream = await ask(tmp_path, saying(("text", "ok")), dialect, path, input=items, **more)
+        assert (answer.status, answer.json["error"]["param"], upstream.sent) == (400, "input", [])
+        assert "damaged (its checksum does not fit) or of another version" in answer.json["error"]["message"]
+    items = [{"type": "compaction", "id": "c", "encrypted_content": foreign}, {"role": "user", "content": "go on"}]
+    answer, upstream = await ask(tmp_path, saying(("text", "ok")), dialect, path, input=items, **more)
+    assert (answer.status, len(upstream.sent)) == (200, 1)
+    assert path != "/v1/responses" or "compaction" in answer.headers["x-trimtab-dropped"]
 
 
 @BOTH
@@ -411,9 +439,24 @@ async def test_every_kind_of_tool_comes_back_as_its_own_item(tmp_path: Path, dia
 
 
 @BOTH
-async def test_P37_a_call_without_arguments_is_an_empty_object(tmp_path: Path, dialect: str) -> None:
-    answer, _ = await ask(tmp_path, saying(("call", "c", "read", "")), dialect, stream=True, tools=[TOOL])
-    assert response(answer, stream=True)["output"][0]["arguments"] == "{}"
+@MODES
+async def test_P37_a_call_without_arguments_is_an_empty_object(tmp_path: Path, dialect: str, *, stream: bool) -> None:
+    answer, _ = await ask(tmp_path, saying(("call", "c", "read", "")), dialect, stream=stream, tools=[TOOL])
+    assert response(answer, stream=stream)["output"][0]["arguments"] == "{}"
+
+
+@pytest.mark.parametrize("path", ["/v1/responses", "/v1/chat/completions", "/v1/messages"])
+async def test_a_websocket_is_refused_with_the_status_on_which_codex_goes_on_over_http(
+    tmp_path: Path, path: str
+) -> None:
+    fields = {"upgrade": "websocket", "connection": "Upgrade, close", "sec-websocket-version": "13"}
+    fields |= {"sec-websocket-key": "dGhlIHNhbXBsZSBub25jZQ=="}
+    async with playing() as upstream, proxying(tmp_path, upstream.url) as proxy:
+        answer = await exchange(proxy.url, "GET", path, headers=fields)
+        assert (answer.status, answer.headers["upgrade"], upstream.sent) == (426, "HTTP/1.1", [])
+        assert answer.json["error"]["type"] == "invalid_request_error"
+        assert "there are no WebSockets" in answer.json["error"]["message"]
+        assert (await exchange(proxy.url, "GET", path)).status == 405
 
 
 async def test_what_is_not_kept_is_not_found(tmp_path: Path) -> None:

@@ -30,6 +30,8 @@ PROBLEMS = {
     Cause.PERMISSION: Problem(403, "permission_error", 403, "invalid_request_error", "model_not_allowed"),
     Cause.NOT_FOUND: Problem(404, "not_found_error", 404, "invalid_request_error", "model_not_found"),
     Cause.METHOD: Problem(405, "invalid_request_error", 405, "invalid_request_error", "method_not_allowed"),
+    # The status on which Codex goes on over HTTP.
+    Cause.WEBSOCKET: Problem(426, "invalid_request_error", 426, "invalid_request_error", "no_websockets"),
     Cause.TOO_LARGE: Problem(413, "request_too_large", 413, "invalid_request_error", "request_too_large"),
     Cause.HEADERS: Problem(431, "invalid_request_error", 431, "invalid_request_error", "headers_too_large"),
     Cause.SLOW: Problem(408, "timeout_error", 408, "invalid_request_error", "request_timeout", retry=True),

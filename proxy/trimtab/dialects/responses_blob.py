@@ -15,6 +15,8 @@ Kind = Literal["compaction", "reasoning"]
 
 _MARKS: dict[Kind, bytes] = {"compaction": b"trimtab\x01c", "reasoning": b"trimtab\x01r"}
 """What a blob begins with: name, version and kind."""
+_BEGINS = base64.b64encode(b"trimta").decode()
+"""The same in base64, as far as whole groups of it tell the name."""
 _SUM = 8
 """Bytes of SHA-256 behind it."""
 
@@ -48,6 +50,11 @@ def unseal(kind: Kind, blob: object) -> Sealed | None:
         return msgspec.json.decode(body, type=Sealed)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return None
+
+
+def ours(blob: object) -> bool:
+    """Whether a blob begins as our own do, be it damaged or of another version."""
+    return isinstance(blob, str) and blob.startswith(_BEGINS)
 
 
 def _sum(mark: bytes, body: bytes) -> bytes:

@@ -21,7 +21,7 @@ from trimtab.dialects.parts import (
     unrenderable,
     write,
 )
-from trimtab.dialects.responses_blob import unseal
+from trimtab.dialects.responses_blob import ours, unseal
 from trimtab.dialects.responses_calls import CALLS, OUTPUTS, outcome
 from trimtab.errors import BadRequest
 from trimtab.splice import decode, scan, splice
@@ -142,7 +142,12 @@ def _reasoning(raw: bytes, item: dict[str, Any]) -> tuple[Block, ...]:
 
 
 def _compaction(raw: bytes, item: dict[str, Any]) -> tuple[Block, ...]:
-    sealed = unseal("compaction", item.get("encrypted_content"))
+    blob = item.get("encrypted_content")
+    sealed = unseal("compaction", blob)
+    if sealed is None and ours(blob):
+        # All that it stands for would be lost in silence.
+        told = "a compaction item of this proxy is damaged (its checksum does not fit) or of another version"
+        raise BadRequest(f"{told}: send it as it came, or begin a new session", param="input")
     return (Opaque(raw=raw, kind="compaction") if sealed is None else Text(text=SUMMARY + sealed.text),)
 
 

@@ -213,19 +213,26 @@ async def test_P45_no_such_word_passes_to_a_client_of_the_same_dialect(
 
 
 @WAYS
-async def test_P46_a_client_that_leaves_ends_the_upstream_request(tmp_path: Path, path: str, model: str) -> None:
+@pytest.mark.parametrize("stream", [False, True])
+async def test_P46_a_client_that_leaves_ends_the_upstream_request(
+    tmp_path: Path, path: str, model: str, stream: bool
+) -> None:
     closed = asyncio.Event()
 
     async def begins(sent: Sent, link: Link) -> None:
-        await link.raw(SSE)
-        await link.chunk(begun(model))
+        if stream:
+            await link.raw(SSE)
+            await link.chunk(begun(model))
         await link.gone()
         closed.set()
 
     async with playing(begins) as upstream, proxying(tmp_path, upstream.url) as proxy:
         reader, writer = await connect(proxy.url)
-        writer.write(request("POST", path, json.dumps(asked(path, model, stream=True)).encode()))
-        await reader.readuntil(b"data: ")
+        writer.write(request("POST", path, json.dumps(asked(path, model, stream=stream)).encode()))
+        if stream:
+            await reader.readuntil(b"data: ")
+        else:
+            await upstream.received(1)
         writer.close()
         await asyncio.wait_for(closed.wait(), 1)
 

@@ -80,6 +80,17 @@ async def test_P41_thoughts_are_reasoning_and_signatures_nothing(tmp_path: Path)
     assert played.text() == "done"
     assert b"c2ln" not in played.answer.body
     assert b"eHh4" not in played.answer.body
+    content = [
+        {"type": "thinking", "thinking": "let me see", "signature": "c2ln"},
+        {"type": "redacted_thinking", "data": "eHh4"},
+        {"type": "text", "text": "done"},
+    ]
+    whole = {**HEAD, "content": content, "stop_reason": "end_turn", "stop_sequence": None, "usage": USAGE}
+    answer = (await play(tmp_path, CHAT, {**ASKED, "stream": False}, data(whole)[6:])).answer
+    message = answer.json["choices"][0]["message"]
+    assert (message["reasoning_content"], message["content"]) == ("let me see", "done")
+    assert b"c2ln" not in answer.body
+    assert b"eHh4" not in answer.body
 
 
 async def test_all_chunks_of_a_stream_have_one_head_and_calls_their_own_numbers(tmp_path: Path) -> None:

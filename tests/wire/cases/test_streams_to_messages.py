@@ -1,11 +1,13 @@
 """P34 to P39: streams of chat upstreams for messages clients, and the same streams for chat clients."""
 
+import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from wire.cases.play import CHAT, DONE, GLM_CHAT, MESSAGES, Played, call, data, play, user
+import responding
+from wire.cases.play import CHAT, DONE, GLM_CHAT, MESSAGES, RESPONSES, Played, call, data, play, user
 
 pytestmark = pytest.mark.anyio
 
@@ -52,6 +54,11 @@ async def test_P34_white_space_beside_a_call_loses_no_call(tmp_path: Path, bytew
     found = [block for block in played.blocks if block["type"] == "tool_use"]
     assert [(block["id"], block["name"], block["input"]) for block in found] == [("t1", "read", {"a": "b"})]
     assert stop_reason(played) == "tool_use"
+    message = {"role": "assistant", "content": "\n", "tool_calls": [call("t1", arguments='{"a":"b"}')]}
+    reply = data({"choices": [{"message": message, "finish_reason": "tool_calls"}], "usage": USAGE})[6:]
+    answer = (await play(tmp_path, MESSAGES, asked(MESSAGES, stream=False), reply)).answer.json
+    assert [block["input"] for block in answer["content"] if block["type"] == "tool_use"] == [{"a": "b"}]
+    assert answer["stop_reason"] == "tool_use"
 
 
 @BYTEWISE
@@ -102,6 +109,47 @@ async def test_P38_a_stop_behind_calls_means_the_calls(tmp_path: Path, bytewise:
     whole = data({"choices": [{"message": message, "finish_reason": "stop"}], "usage": USAGE})[6:]
     answer = (await play(tmp_path, MESSAGES, asked(MESSAGES, stream=False), whole)).answer.json
     assert answer["stop_reason"] == "tool_use"
+    played = await play(tmp_path, CHAT, asked(CHAT), [START, *frames], bytewise=bytewise)
+    finishes = [choice["finish_reason"] for frame in played.frames[:-1] for choice in frame["choices"]]
+    assert [finish for finish in finishes if finish] == ["tool_calls"]
+    answer = (await play(tmp_path, CHAT, asked(CHAT, stream=False), whole)).answer.json
+    assert answer["choices"][0]["finish_reason"] == "tool_calls"
+
+
+MIXED = [
+    chunk({"reasoning_content": "hm"}),
+    chunk({"content": "I look"}),
+    chunk(calls(piece(0, '{"a"', id="t1", name="read"))),
+    chunk(calls(piece(1, '{"b"', id="t2", name="list"))),
+    chunk(calls(piece(0, ":1}", name=""))),
+    chunk(calls(piece(2, None, name="late"))),
+    chunk(calls(piece(1, ":2}"), piece(2, '{"c":3}'))),
+    chunk({"content": "text behind the calls"}),
+    chunk({}, "stop"),
+    data({"id": "c1", "choices": [], "usage": USAGE}),
+    DONE,
+]
+"""Calls whose pieces are mixed, one of them without an id, and named late or again; a text behind them; late usage."""
+
+
+@BYTEWISE
+async def test_P34_to_P39_mixed_pieces_come_out_one_by_one_for_a_client_of_responses(
+    tmp_path: Path, bytewise: bool
+) -> None:
+    body = {"model": GLM_CHAT, "stream": True, "input": "hi"}
+    played = await play(tmp_path, RESPONSES, body, [START, *MIXED], bytewise=bytewise)
+    last = responding.check(responding.told(played.answer.body))
+    kinds = [item["type"] for item in last["output"]]
+    assert kinds == ["reasoning", "message", *["function_call"] * 2, "message", "function_call"]
+    made = [item for item in last["output"] if item["type"] == "function_call"]
+    assert [(item["name"], json.loads(item["arguments"])) for item in made] == [
+        ("read", {"a": 1}),
+        ("list", {"b": 2}),
+        ("late", {"c": 3}),
+    ]
+    assert all(item["call_id"] for item in made)
+    assert (last["status"], last["usage"]["input_tokens"]) == ("completed", 30)
+    assert last["usage"]["input_tokens_details"]["cached_tokens"] == 10
 
 
 @BYTEWISE
@@ -114,18 +162,7 @@ async def test_P39_a_finish_on_every_chunk_is_told_once_and_at_the_end(tmp_path:
 
 @BYTEWISE
 async def test_calls_whose_pieces_are_mixed_come_out_one_by_one(tmp_path: Path, bytewise: bool) -> None:
-    frames = [
-        chunk({"reasoning_content": "hm"}),
-        chunk({"content": "I look"}),
-        chunk(calls(piece(0, '{"a"', id="t1", name="read"))),
-        chunk(calls(piece(1, '{"b"', id="t2", name="list"))),
-        chunk(calls(piece(0, ":1}"))),
-        chunk(calls(piece(2, None, name="late"))),
-        chunk(calls(piece(1, ":2}"), piece(2, '{"c":3}'))),
-        chunk({"content": "text behind the calls"}),
-        *END,
-    ]
-    played = await streamed(tmp_path, *frames, bytewise=bytewise)
+    played = await streamed(tmp_path, *MIXED, bytewise=bytewise)
     found = played.blocks
     assert [block["type"] for block in found] == ["thinking", "text", *["tool_use"] * 2, "text", "tool_use"]
     assert [block["input"] for block in found if block["type"] == "tool_use"] == [{"a": 1}, {"b": 2}, {"c": 3}]
