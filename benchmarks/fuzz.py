@@ -1,4 +1,4 @@
-"""Mutated bodies and heads over real sockets: no 5xx of our making, no crash, no block of the loop over 50 ms.
+"""Mutated bodies and heads over real sockets: no 5xx of our making, no crash, no block of the loop, memory flat.
 
 python -m benchmarks.fuzz [--count 100000] [--seed 1]; exit code 1 on any violation. Seeds are the recorded requests in
 ../shared/fixtures where they are at hand, and made ones.
@@ -28,7 +28,13 @@ BLOCK_MS = 50.0
 PATHS = ("/v1/messages", "/v1/chat/completions", "/v1/messages/count_tokens", "/v1/responses",
          "/v1/responses/input_tokens", "/v1/responses/compact", "/p/default/v1/messages")  # fmt: skip
 CHAIN = 'stages = ["auth", "env-dedup", "token-count", "risk-assess", "route", "scale", "log"]'
-PIPELINES = f'[pipeline.default]\n{CHAIN}\n[stage.log]\nlevel = "ERROR"\n[serve]\nhead-timeout = 5\nbody-timeout = 5\n'
+# The tables of messages are small, so that they are full before half of the time and all that grows behind it shows.
+LIMITS = "[core]\nmemo-mb = 8\nmemo-entries = 2000\n[serve]\nhead-timeout = 5\nbody-timeout = 5\n"
+PIPELINES = f'[pipeline.default]\n{CHAIN}\n[stage.log]\nlevel = "ERROR"\n{LIMITS}'
+JUDGED = 20_000
+"""Requests from which on the memory is judged."""
+GROWTH_MB = 10
+"""What it may grow from the middle of the run to its end."""
 
 PIECES = (
     b"\\ud800", b"\\udc00", b"\x00", b"\xff\xfe", b"\xed\xa0\x80", b"[" * 300, b'{"a":' * 300, b"1e999", b"-0",
@@ -285,13 +291,21 @@ async def main(count: int, seed: int) -> int:
     print(f"longest blocks of the loop (CPU ms): {blocks[:5]}")
     for place in proxy.report.get("places", []):
         print(f"blocked for {place}")
-    memory = [round(size / 2**20) for size in proxy.report.get("memory", [])]
-    print(f"memory (MB): {memory[:1]} at the start, {memory[-1:]} at the end, {max(memory, default=0)} at most")
+    start, middle, end, most = resident(proxy.report.get("memory", []))
+    print(f"memory (MB): {start} at the start, {middle} in the middle, {end} at the end, {most} at most")
+    if count >= JUDGED and end - middle > GROWTH_MB:
+        violations.append(f"the memory grew by {end - middle} MB from the middle to the end")
     for violation in violations:
         print(f"VIOLATION {violation}")
     if violations:
         print(log[-3000:])
     return 1 if violations else 0
+
+
+def resident(sizes: list[int]) -> tuple[int, int, int, int]:
+    """The memory at the start, in the middle, at the end and at most, in MB, of its sizes by second."""
+    taken = [round(size / 2**20) for size in sizes] or [0]
+    return taken[0], taken[len(taken) // 2], taken[-1], max(taken)
 
 
 def arguments(words: list[str]) -> argparse.Namespace:

@@ -1,5 +1,6 @@
 """Counts the tokens of the prompt, each message once, tells the other stages, and learns from the upstream's usage."""
 
+import asyncio
 import hashlib
 from collections.abc import Callable, Coroutine, Iterator
 from functools import partial
@@ -267,7 +268,8 @@ class TokenCounter(Stage[TokenCountOptions]):
 
     async def _learn_sent(self, body: bytes, target: Target, reported: int) -> None:
         """Learn what the target counts for a translated body, for the answers to `count` requests."""
-        leaving = read_request(body, target.dialect)
+        # Nobody waits for it, and it may be large.
+        leaving = await asyncio.to_thread(read_request, body, target.dialect)
         tokens, guessed = await self._whole(leaving, target)
         if not guessed:
             await self._calibration.learn(self._key(target, target.dialect), tokens, reported)

@@ -99,7 +99,10 @@ class Exchange:
         pipeline: str = "default",
         resolve: "Callable[[Exchange], Target]",
         ask: "Callable[[Exchange, str, Prompt, float], Awaitable[Answer]] | None" = None,
+        large: bool = False,
     ) -> None:
+        self.large = large
+        """Whether the request takes steps so long that others are let through between them; set by the core."""
         self.id = id
         self.operation: Operation = operation
         self.incoming = incoming

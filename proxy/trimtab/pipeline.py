@@ -55,14 +55,13 @@ class Pipeline:
         if not again:
             exchange.last()
             exchange.skipped = self.guard.left_out()
-        large = len(exchange.received.head.scanned.raw) > LARGE
         with self.guard.timing() as limit:
             for stage, call in self.chain.request:
                 if exchange.operation not in stage.operations or (again and stage.once):
                     continue
                 if stage.label in exchange.skipped:
                     continue
-                if large:
+                if exchange.large:
                     await breathe()
                 begun, before = perf_counter(), exchange.snapshot() if stage.once else None
                 limit.begin(stage.label)

@@ -97,19 +97,13 @@ class Recent:
         self.resumed = 0
         self._kept: OrderedDict[tuple[str, bytes], deque[tuple[Scanned, int]]] = OrderedDict()
 
-    def alike(self, dialect: str, body: bytes) -> bool:
-        """Whether an earlier body begins as this one does."""
-        return bool(self._kept.get((dialect, body[:START])))
-
-    def scan(
-        self, dialect: str, body: bytes, arrays: tuple[str, ...], within: str, cut: Scanned | None = None
-    ) -> Found:
+    def scan(self, dialect: str, body: bytes, arrays: tuple[str, ...], within: str) -> Found:
         """What `scan` gives for a body, the short way where an earlier one begins alike; raises as it does.
 
-        `cut` is what it gives, where that is known.
+        Any thread may ask, while another one keeps.
         """
         if len(body) >= WORTH:
-            for before, _ in reversed(self._kept.get((dialect, body[:START]), ())):
+            for before, _ in reversed(tuple(self._kept.get((dialect, body[:START]), ()))):
                 try:
                     scanned = resume(body, before, arrays, within)
                 except (BadRequest, _Unsure):
@@ -117,7 +111,7 @@ class Recent:
                 if scanned is not None:
                     self.resumed += 1
                     return Found(scanned, before)
-        return Found(cut or scan(body, arrays, MOST_MEMBERS))
+        return Found(scan(body, arrays, MOST_MEMBERS))
 
     def keep(self, dialect: str, found: Found, within: str) -> None:
         """Keep the scan of a request that was understood; it takes the place of the one that it goes on from."""

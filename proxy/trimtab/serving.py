@@ -26,7 +26,7 @@ from trimtab.http1_turn import Turn
 from trimtab.models import Target
 from trimtab.outgoing import call_for, refusal, relieved
 from trimtab.overflow import told
-from trimtab.pipeline import LARGE, Listener, Pipeline
+from trimtab.pipeline import Listener, Pipeline
 from trimtab.policy import client_of
 from trimtab.rescue import Shown
 from trimtab.runtime import Runtime
@@ -133,16 +133,17 @@ class Serving:
         self._name_model(target)
         required.fill(self._exchange, self._runtime.config.core.default_max_tokens)
         make = partial(call_for, self._runtime, self._exchange, target, keyed=(key,))
-        large = len(self._exchange.received.head.scanned.raw) > LARGE and target.dialect != self._exchange.dialect
+        large = self._exchange.large and target.dialect != self._exchange.dialect
         call = await asyncio.to_thread(make) if large else make()
         if target is not self._sent_to:
             self._sent_to = target
             self._runtime.economics.sending(self._exchange)
         self._exchange.outcome.sent_bytes = len(call.body)
-        if len(call.body) > LARGE:
+        if self._exchange.large:
             await breathe()
         translated = target.dialect != self._exchange.dialect
-        self._spelling = spelling(self._exchange.conversation, target.dialect) if translated else None
+        spelled = partial(spelling, self._exchange.conversation, target.dialect)
+        self._spelling = (await asyncio.to_thread(spelled) if large else spelled()) if translated else None
         try:
             await self._send(watch, target, call)
         except UpstreamError as error:

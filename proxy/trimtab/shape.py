@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from trimtab.conversation import ARRAYS, Conversation, Image, Message, ToolResult
 from trimtab.errors import BadRequest, Cause
 from trimtab.image_size import size_of
+from trimtab.splice import Scanned
 
 if TYPE_CHECKING:
     from trimtab.config import ServeOptions
@@ -44,9 +45,8 @@ class Shapes:
     def check(self, conversation: Conversation) -> None:
         """Raise BadRequest, naming the option, for a conversation beyond a limit."""
         serve, messages, within = self._serve, conversation.messages, ARRAYS[conversation.dialect]
-        if len(messages) > serve.max_messages:
-            told = f"{len(messages)} messages, more than {serve.max_messages}: send less, or raise serve.max-messages"
-            raise BadRequest(told, cause=Cause.TOO_LARGE, param=within)
+        self.few(within, len(messages))
+        self.few("tools", len(conversation.tools))
         key = ("shape", self._limit, serve.max_image_mp)
         at, images = conversation.reached(key, 0)
         for index in range(at, len(messages)):
@@ -55,7 +55,7 @@ class Shapes:
                 conversation.remember(key, images, back=1)
             shape = message.notes.get("shape")
             if shape is None or shape.limit != self._limit:
-                shape = self._shape(message)
+                shape = self.look(message)
             if shape.deep:
                 raise self._nested(f"{within}[{index}]", within)
             if shape.images:
@@ -67,7 +67,21 @@ class Shapes:
         if self._deep_head(conversation):
             raise self._nested("the body")
 
-    def _shape(self, message: Message) -> Shape:
+    def early(self, scanned: Scanned) -> None:
+        """The same, for the number of messages and tools, before anything is made of them."""
+        for name, items in scanned.items.items():
+            self.few(name, len(items.raws))
+
+    def few(self, name: str, count: int) -> None:
+        """Raise BadRequest for a member with more items than it may have."""
+        what = "tools" if name == "tools" else "messages"
+        most = self._serve.max_tools if what == "tools" else self._serve.max_messages
+        if count > most:
+            told = f"{count} {what}, more than {most}: send less, or raise serve.max-{what}"
+            raise BadRequest(told, cause=Cause.TOO_LARGE, param=name)
+
+    def look(self, message: Message) -> Shape:
+        """What is limited of a message, noted in it."""
         images, pixels = 0, 0
         if b"image" in message.raw:
             found = [size_of(image.data) or (0, 0) for image in _images(message)]

@@ -1,6 +1,7 @@
 """The endpoints that models are asked through: one per dialect and operation, all through the same pipeline."""
 
 import asyncio
+from collections.abc import Callable
 from contextlib import suppress
 
 from loguru import logger
@@ -20,6 +21,7 @@ from trimtab.measure import measure
 from trimtab.pipeline import LARGE, Pipeline
 from trimtab.runtime import Runtime
 from trimtab.serving import Serving
+from trimtab.values import more_signs, more_values
 from trimtab.watch import ClientGone
 
 
@@ -77,16 +79,17 @@ class Surface:
         declared = incoming.headers.get("content-length", "")
         most, seconds = serve.max_request_mb * MB, serve.body_timeout
         body = await read_body(receive, most, declared, take=seat.take, seconds=seconds, turn=turn)
-        cut = None
-        if len(body) > LARGE:
+        large, found = len(body) > LARGE or more_signs(body, min(MANY, serve.max_values)), None
+        if large:
+            await self._few(body, serve.max_values)
             await breathe()
-            if not self._runtime.messages.recent.alike(self._dialect.name, body):
-                cut = await asyncio.to_thread(self._dialect.cut, body)
-        conversation = self._dialect.parse(body, self._runtime.messages, cut)
-        if len(body) > STEP:
-            await digested(conversation)
+            found = await asyncio.to_thread(self._dialect.cut, body, self._runtime.messages.recent)
+            self._runtime.shapes.early(found.scanned)
+        conversation = self._dialect.parse(body, self._runtime.messages, found)
+        if large or len(body) > STEP:
+            await digested(conversation, self._runtime.shapes.look)
         self._runtime.shapes.check(conversation)
-        if len(body) > LARGE:
+        if large:
             await breathe()
         exchange = Exchange(
             id=identity,
@@ -96,6 +99,7 @@ class Surface:
             pipeline=pipeline.name,
             resolve=pipeline.target,
             ask=self._asker.ask,
+            large=large,
         )
         compacts = self._dialect.compacts(conversation)
         exchange.compaction = compacts or compaction.requested(conversation, incoming.headers)
@@ -104,14 +108,22 @@ class Surface:
             exchange.headers["x-trimtab-mended"] = str(conversation.mended)
         return exchange
 
+    async def _few(self, body: bytes, limit: int) -> None:
+        """Raise BadRequest (413) for a body of too many values, before a parser takes them in one step."""
+        if await asyncio.to_thread(more_values, body, limit):
+            told = f"the body has more than {limit} values: send less, or raise serve.max-values"
+            raise BadRequest(told, cause=Cause.TOO_LARGE)
 
+
+MANY = 20_000
+"""Commas and opening brackets from which on a request takes as long as one of LARGE bytes."""
 STEP = 100_000
 """Bytes of new messages that are read at a time; then the loop is let go."""
 OPENING = 2
 """Messages by which conversations are told apart, whose measure is therefore taken in any case."""
 
 
-async def digested(conversation: Conversation) -> None:
+async def digested(conversation: Conversation, look: Callable[[Message], object] = lambda message: None) -> None:
     """Read what is new in a large body piece by piece, so that the stages find it read and nothing holds the loop."""
     at, _ = conversation.reached("digested", None)
     new = conversation.messages[at:]
@@ -125,18 +137,19 @@ async def digested(conversation: Conversation) -> None:
             await breathe()
             held = 0
         held += len(message.raw)
-        if len(message.raw) > LARGE:
+        if len(message.raw) > STEP:
             # A thread holds the loop for one step of these at a time, 13 ms of each 20 MB, and for hashing not at all.
-            await asyncio.to_thread(_read, message, measured=index < OPENING)
+            await asyncio.to_thread(_read, message, look, measured=index < OPENING)
         else:
-            _read(message)
+            _read(message, look)
     await breathe()
 
 
-def _read(message: Message, *, measured: bool = False) -> None:
+def _read(message: Message, look: Callable[[Message], object], *, measured: bool = False) -> None:
     with suppress(BadRequest):
         _ = message.blocks
     _ = message.digest
+    look(message)
     if measured:
         measure(message)
 

@@ -25,9 +25,9 @@ def user(text: str) -> dict[str, str]:
     return {"role": "user", "content": text}
 
 
-def seen(recent: Recent, sent: bytes, dialect: str = "chat", cut: Scanned | None = None) -> Scanned:
+def seen(recent: Recent, sent: bytes, dialect: str = "chat") -> Scanned:
     """The scan of a body that is understood."""
-    found = recent.scan(dialect, sent, ARRAYS, "messages", cut)
+    found = recent.scan(dialect, sent, ARRAYS, "messages")
     recent.keep(dialect, found, "messages")
     return found.scanned
 
@@ -148,19 +148,3 @@ def test_a_body_of_more_members_than_any_api_knows_is_refused(pad: int) -> None:
     assert len(Recent(10**6).scan("chat", made(MOST_MEMBERS), ARRAYS, "messages").scanned.members) == MOST_MEMBERS
     with pytest.raises(BadRequest, match="more than 1000 members: send those of the API only"):
         Recent(10**6).scan("chat", made(MOST_MEMBERS + 1), ARRAYS, "messages")
-
-
-def test_a_scan_that_was_made_before_is_taken_unless_an_earlier_body_begins_alike() -> None:
-    recent, first = Recent(10**9), body([user(BIG)])
-    assert not recent.alike("chat", first)
-    cut = scan(first, ARRAYS)
-    assert seen(recent, first, cut=cut) is cut
-    assert recent.alike("chat", first)
-    assert not recent.alike("messages", first)
-    longer = body([user(BIG), user("y")])
-    resumed = seen(recent, longer, cut=scan(longer, ARRAYS))
-    assert recent.resumed == 1
-    assert resumed.items["messages"].raws[0] is cut.items["messages"].raws[0]
-    small = body([user("x")])
-    made = scan(small, ARRAYS)
-    assert seen(recent, small, cut=made) is made

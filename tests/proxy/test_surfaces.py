@@ -16,7 +16,7 @@ from trimtab.events import Finished, StopReason, TextDelta
 from trimtab.guard import TURNS
 from trimtab.memo import MessageTable
 from trimtab.pipeline import LARGE
-from trimtab.surfaces import STEP, digested, incoming_of
+from trimtab.surfaces import MANY, STEP, digested, incoming_of
 
 pytestmark = pytest.mark.anyio
 
@@ -184,7 +184,7 @@ async def test_many_new_messages_are_read_in_steps_and_known_ones_in_none() -> N
     assert told == [5 * TURNS, 0, 0]
 
 
-@pytest.mark.parametrize(("size", "threads"), [(LARGE + 1, 2), (LARGE // 2, 0)])
+@pytest.mark.parametrize(("size", "threads"), [(LARGE + 1, 2), (STEP + 1, 1), (STEP // 2, 0)])
 async def test_a_large_message_is_read_in_a_thread(monkeypatch: pytest.MonkeyPatch, size: int, threads: int) -> None:
     """Its body is cut in one, and its blocks, digest and measure are made in one."""
     where: list[bool] = []
@@ -206,4 +206,17 @@ async def test_a_large_message_is_read_in_a_thread(monkeypatch: pytest.MonkeyPat
         [exchange] = seen(proxy)
     assert where.count(True) == threads
     if threads:
+        assert exchange.large == (threads > 1)
         assert exchange.conversation.messages[0].notes["measure"].plain > size
+
+
+async def test_many_values_are_as_much_as_many_bytes() -> None:
+    items = b",".join([b'{"type":"text","text":"a"}'] * (MANY // 2))
+    async with running(NOWHERE, Keeps, serve=ServeOptions(max_values=2 * MANY)) as proxy:
+        told = await proxy.post("/v1/chat/completions", CHAT.replace(b'"hi"', b"[" + items + b"]"))
+        assert told.status == 200
+        assert seen(proxy)[0].large
+        told = await proxy.post("/v1/chat/completions", CHAT.replace(b'"hi"', b"[" + b",".join([items] * 3) + b"]"))
+    assert told.status == 413
+    assert f"more than {2 * MANY} values" in told.message
+    assert "serve.max-values" in told.message

@@ -11,8 +11,8 @@ from trimtab.dialects.sse import parse
 from trimtab.errors import BadRequest, ProxyError, UpstreamError
 from trimtab.events import Event, Failed
 from trimtab.memo import MessageTable
-from trimtab.resume import MOST_MEMBERS
-from trimtab.splice import Scanned, decode, scan
+from trimtab.resume import Found, Recent
+from trimtab.splice import Scanned, decode
 
 Wanted = Callable[[type[Event]], bool]
 
@@ -92,13 +92,13 @@ class Dialect(ABC):
     ping: ClassVar[bytes]
     """A frame that says nothing and keeps the connection alive."""
 
-    def cut(self, body: bytes) -> Scanned:
+    def cut(self, body: bytes, recent: Recent) -> Found:
         """The first step of `parse`, which any thread may do beforehand. Raises BadRequest as it does."""
-        return scan(body, self.arrays, MOST_MEMBERS)
+        return recent.scan(self.name, body, self.arrays, self.within)
 
-    def parse(self, body: bytes, table: MessageTable, cut: Scanned | None = None) -> Conversation:
+    def parse(self, body: bytes, table: MessageTable, found: Found | None = None) -> Conversation:
         """Read a request body. Raises BadRequest, naming the place, when it cannot be understood."""
-        found = table.recent.scan(self.name, body, self.arrays, self.within, cut)
+        found = found or self.cut(body, table.recent)
         scanned = found.scanned
         self._refuse_repeats(scanned)
         self._refuse_bad_text(scanned)
@@ -227,6 +227,8 @@ class _Roled(msgspec.Struct):
 
 
 def _check_utf8(part: bytes, place: str) -> None:
+    if part.isascii():
+        return
     try:
         part.decode()
     except UnicodeDecodeError as error:

@@ -17,6 +17,7 @@ from trimtab.dialects.responses_wire import Asked, asked
 from trimtab.errors import BadRequest, Cause, ProxyError, UpstreamError
 from trimtab.events import Event, Failed
 from trimtab.memo import MessageTable
+from trimtab.resume import Found
 from trimtab.splice import Scanned, decode
 
 _DECLARING = (b'"additional_tools"', b'"tool_search_output"')
@@ -77,9 +78,9 @@ class Responses(Dialect):
         made._model, made._streams = conversation.model, conversation.stream
         return made
 
-    def parse(self, body: bytes, table: MessageTable, cut: Scanned | None = None) -> Conversation:
+    def parse(self, body: bytes, table: MessageTable, found: Found | None = None) -> Conversation:
         """Read a request body. Raises BadRequest, naming the place, when it cannot be understood."""
-        conversation = super().parse(body, table, cut)
+        conversation = super().parse(body, table, found)
         before = conversation.head.get("previous_response_id")
         if before is not None:
             raise BadRequest(
