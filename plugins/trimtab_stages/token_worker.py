@@ -87,7 +87,7 @@ class _Job(NamedTuple):
     @property
     def weight(self) -> int:
         """Characters that take time."""
-        return sum(len(part) if isinstance(part, str) else _weight(part) for part in self.parts)
+        return sum([len(part) if isinstance(part, str) else _weight(part) for part in self.parts])
 
 
 def _weight(part: int | Picture | Pages) -> int:
@@ -143,8 +143,8 @@ class TokenWorker:
         return [self._size(job) for job in jobs]
 
     def _size(self, job: _Job) -> Size:
-        tokens = sum(self._tokens(part) for part in job.parts if not isinstance(part, Picture))
-        pictures = tuple(part for part in job.parts if isinstance(part, Picture))
+        tokens = sum([self._tokens(part) for part in job.parts if not isinstance(part, Picture)])
+        pictures = tuple([part for part in job.parts if isinstance(part, Picture)])
         return Pictured(tokens, pictures) if pictures else tokens
 
     def _tokens(self, part: str | int | Pages) -> int:
@@ -156,7 +156,7 @@ class TokenWorker:
 
 
 def _total(jobs: Iterable[_Job]) -> int:
-    return sum(job.weight for job in jobs)
+    return sum([job.weight for job in jobs])
 
 
 def _batches(jobs: Iterable[_Job]) -> Iterator[list[_Job]]:

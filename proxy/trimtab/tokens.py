@@ -52,6 +52,8 @@ class Tokenizer:
         encode = self._encode or self._load()
         if self._words is not None and len(text) <= SHORT and (known := self._words.count(text)) is not None:
             return known
+        if len(text) <= PIECE:
+            return _count(encode, text, PIECE)
         return sum(_count(encode, piece, PIECE) for piece in pieces(text, PIECE))
 
     def alike(self, one: str, other: str) -> int:
