@@ -4,6 +4,7 @@ The results of one turn may take half of the window together. A function of the 
 is the same in every later request, and needs no record.
 """
 
+import re
 from collections.abc import Sequence
 
 from trimtab.api import Conversation, Message, TokenCount
@@ -12,8 +13,10 @@ from trimtab_stages.tool_results import Result, calls_of, results_of, told
 SHARE = 2
 """The results of a turn take this part of the window at most."""
 CUT = " lines cut here: too long for the window]\n"
-"""Ends the line between head and tail. A result that has one is not cut again: its size in tokens is near the limit, on
-either side, and a second pass must change nothing."""
+"""Ends the line between head and tail."""
+_DONE = re.compile(rf"^\[\d+ characters, \d+{re.escape(CUT[:-1])}$", re.MULTILINE)
+"""The line. A turn that has one is not cut again: its results are near the limit, on either side, and a second pass
+must change nothing."""
 HEAD = 0.6
 """How much of what is left is the beginning."""
 
@@ -53,12 +56,12 @@ def _turn(messages: Sequence[Message], count: TokenCount, turn: range, limit: in
     results = [(index, result) for index in turn for result in results_of(messages[index], calls)]
     sizes = [len(result.text) for _, result in results]
     tokens = sum(count.messages[index] for index in {index for index, _ in results})
-    if not results or tokens <= limit:
+    if not results or tokens <= limit or any(CUT in each.text and _DONE.search(each.text) for _, each in results):
         return {}
     most = _most(sizes, sum(sizes) * limit // tokens)
     going: dict[int, list[tuple[Result, str]]] = {}
     for index, result in results:
-        if len(result.text) <= most or CUT in result.text:
+        if len(result.text) <= most:
             continue
         shorter = cut(result.text, most)
         if len(shorter) < len(result.text):

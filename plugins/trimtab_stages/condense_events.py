@@ -15,19 +15,26 @@ def events(messages: Sequence[Message], start: int, until: int) -> list[str]:
     return _once([text for message in messages[start:until] for text in _told(message)])
 
 
-def told(sections: Sequence[str], room: int) -> str:
-    """Sections as a part of a text, the newest that `room` characters hold; how many do not fit is said."""
-    kept: list[str] = []
-    for text in reversed(_once(sections)):
-        room -= len(text)
-        if room < 0:
-            break
-        kept.append(text)
-    gone = len({*sections}) - len(kept)
+def told(sections: Sequence[str], room: int | None = None) -> str:
+    """Sections as a part of a text, each once; of those that `room` characters do not hold, the number is said."""
+    sections = _once(sections)
+    kept = newest(sections, room)
+    gone = len(sections) - len(kept)
     if not sections:
         return ""
     note = f" ({gone} older section{'s' * (gone != 1)} left out for their size)" if gone else ""
-    return "\n\n".join([f"## The environment told{note}", *(f"<told>\n{text}\n</told>" for text in reversed(kept))])
+    return "\n\n".join([f"## The environment told{note}", *(f"<told>\n{text}\n</told>" for text in kept)])
+
+
+def newest(texts: Sequence[str], room: int | None) -> Sequence[str]:
+    """The newest of some texts that `room` characters hold; all of them where there is no limit."""
+    if room is None:
+        return texts
+    first = len(texts)
+    while first and len(texts[first - 1]) <= room:
+        first -= 1
+        room -= len(texts[first])
+    return texts[first:]
 
 
 def retold(text: str) -> list[str]:

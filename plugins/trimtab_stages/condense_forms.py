@@ -2,13 +2,15 @@
 
 from collections.abc import Sequence
 
-from trimtab.api import Epoch, Message, Text
+from trimtab.api import Boundary, Epoch, Message, Text
 from trimtab_stages.condense_mask import masks
-from trimtab_stages.condense_points import points
+from trimtab_stages.condense_points import left_out, points
 from trimtab_stages.condense_ranges import MARK, opening, task
 
-MASK, POINTS, TEXTS, DROP = "smart_truncation", "key_point_extraction", "summary", "truncation"
-"""The forms of a record: one line for each old result, or one text for a range of messages."""
+MASK, POINTS, TEXTS = "smart_truncation", "key_point_extraction", "summary"
+"""The forms of a record that lose nothing the user said: one line for each old result, or texts for a range."""
+BRIEF, DROP = "shortened_key_points", "truncation"
+"""Those that do, for what fits by no other means: the newest of it within a budget, or a notice."""
 
 NOTICE = (
     f"{MARK}: earlier messages were removed because the conversation no longer fits the model's window. Ask for what "
@@ -32,15 +34,33 @@ def changes(messages: Sequence[Message], epoch: Epoch, texts: Sequence[str], bud
     return {place: _appended(messages[place], tuple(told)), **dict.fromkeys(range(start, until))}
 
 
+def record(form: str, place: Boundary, *, messages: int | None = None, texts: tuple[str, ...] = ()) -> Epoch:
+    """The record of a form at a boundary; its range ends there unless `messages` says where."""
+    return Epoch(form=form, messages=place.messages if messages is None else messages, size=place.size, texts=texts)
+
+
 def stand_in(messages: Sequence[Message], form: str, start: int, until: int, budget: int) -> str:
     """The text that stands for messages[start:until] without a model; made once."""
     if form == DROP:
         return NOTICE
-    last = messages[until - 1]
+    last, asked = messages[until - 1], (form, start, budget, messages[:until])
     known = last.notes.get("points")
-    if known is None or known[:3] != (start, budget, messages[:until]):
-        known = last.notes["points"] = start, budget, messages[:until], points(messages, start, until, budget)
-    return str(known[3])
+    if known is None or known[0] != asked:
+        text = points(messages, start, until, budget, whole=form != BRIEF)
+        known = last.notes["points"] = asked, text, left_out(messages, start, until, budget)
+    return str(known[1])
+
+
+def lost(messages: Sequence[Message], epoch: Epoch, budget: int) -> str:
+    """What a record leaves out that nothing stands for, in words; empty where that is nothing."""
+    start, until = opening(messages), min(epoch.messages, len(messages))
+    if epoch.form == DROP:
+        return f"{epoch.messages} messages"
+    if epoch.form != BRIEF or until <= start:
+        return ""
+    stand_in(messages, BRIEF, start, until, budget)
+    words, sections = messages[until - 1].notes["points"][2]
+    return f"{words} messages of the user, {sections} sections" if words or sections else ""
 
 
 def _appended(message: Message, texts: tuple[str, ...]) -> Message:

@@ -62,7 +62,7 @@ class Sizes(NamedTuple):
     least: int
     """What an epoch removes at least."""
     budget: int
-    """The user's words in one text."""
+    """What a text made to fit takes of the user's words where all of them are too many, and what its lists take."""
     floor: int
     """Below this a prompt is never refused: the answer is what is too long then."""
 

@@ -1,6 +1,6 @@
 """Rung 2 of the ladder: what matters of a range of messages, taken out word for word; no model is asked.
 
-All that the user said stays verbatim, newest first where the budget ends; the rest is what the assistant said last in
+All that the user said and the environment told once stays verbatim; the rest is what the assistant said last in
 each step, which files were read and changed, which commands ran, and which errors came (context.md, WHAT TO BUILD).
 """
 
@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterator, Sequence
 
 from trimtab.api import Message, Text, ToolUse
-from trimtab_stages.condense_events import events, told
+from trimtab_stages.condense_events import events, newest, told
 from trimtab_stages.condense_ranges import MARK, said
 from trimtab_stages.tool_results import Result, calls_of, results_of, shortened
 
@@ -29,9 +29,9 @@ _QUOTED = re.compile(r"^<said>\n(.*?)\n</said>$", re.DOTALL | re.MULTILINE)
 _TODOS = re.compile(r"todo", re.IGNORECASE)
 
 
-def points(messages: Sequence[Message], start: int, until: int, budget: int) -> str:
-    """The text that stands for messages[start:until]; at most `budget` tokens of it are the user's words and
-    what the environment told once, and as many the rest.
+def points(messages: Sequence[Message], start: int, until: int, budget: int, *, whole: bool = True) -> str:
+    """The text that stands for messages[start:until]: the user's words and what the environment told once, in full or,
+    where `whole` is false, in at most `budget` tokens, and as many of the rest.
 
     A summary that stands in the range already is passed on whole.
     """
@@ -39,7 +39,7 @@ def points(messages: Sequence[Message], start: int, until: int, budget: int) -> 
     room = budget * PER_TOKEN // 5
     parts = [
         f"{MARK}: {until - start} messages of this conversation. What follows is taken from them word for word.]",
-        *spoken(messages, start, until, budget),
+        *spoken(messages, start, until, None if whole else budget),
         _listed("What the assistant said", steps, room),
         _listed("Files changed", changed, room),
         _listed("Files read", [name for name in files if name not in set(changed)], room),
@@ -50,31 +50,37 @@ def points(messages: Sequence[Message], start: int, until: int, budget: int) -> 
     return "\n\n".join(part for part in parts if part)
 
 
-def spoken(messages: Sequence[Message], start: int, until: int, budget: int) -> tuple[str, str]:
-    """What the user said in messages[start:until], and, in what that leaves of `budget` tokens, the environment."""
-    user = words(messages, start, until, budget)
-    return user, told(events(messages, start, until), budget * PER_TOKEN - len(user))
+def spoken(messages: Sequence[Message], start: int, until: int, budget: int | None = None) -> tuple[str, str]:
+    """What the user said in messages[start:until], and what the environment told once there, both word for word.
+
+    All of it, or what `budget` tokens hold: the newest words of the user, and in what they leave the newest sections.
+    """
+    room = None if budget is None else budget * PER_TOKEN
+    user = quoted(words(messages, start, until), room)
+    return user, told(events(messages, start, until), None if room is None else room - len(user))
 
 
-def words(messages: Sequence[Message], start: int, until: int, budget: int) -> str:
-    """What the user said in messages[start:until], verbatim; the oldest words go first where the budget ends."""
-    return quoted([text for message in messages[start:until] for text in said(message)], budget)
+def left_out(messages: Sequence[Message], start: int, until: int, budget: int) -> tuple[int, int]:
+    """How many texts of the user and sections of the environment a budget leaves out of messages[start:until]."""
+    room, user = budget * PER_TOKEN, words(messages, start, until)
+    sections = events(messages, start, until)
+    kept = newest(sections, room - len(quoted(user, room)))
+    return len(user) - len(newest(user, room)), len(sections) - len(kept)
 
 
-def quoted(spoken: Sequence[str], budget: int) -> str:
-    """Texts of the user, the newest that `budget` tokens hold."""
-    kept: list[str] = []
-    left = budget * PER_TOKEN
-    for text in reversed(spoken):
-        left -= len(text)
-        if left < 0:
-            break
-        kept.append(text)
+def words(messages: Sequence[Message], start: int, until: int) -> list[str]:
+    """What the user said in messages[start:until]."""
+    return [text for message in messages[start:until] for text in said(message)]
+
+
+def quoted(spoken: Sequence[str], room: int | None = None) -> str:
+    """Texts of the user as a part of a text; of those that `room` characters do not hold, the number is said."""
+    kept = newest(spoken, room)
     if not spoken:
         return ""
     gone = len(spoken) - len(kept)
     note = f" ({gone} older message{'s' * (gone != 1)} left out for their size)" if gone else ""
-    return "\n\n".join([f"## The user said{note}", *(f"<said>\n{text}\n</said>" for text in reversed(kept))])
+    return "\n\n".join([f"## The user said{note}", *(f"<said>\n{text}\n</said>" for text in kept)])
 
 
 def quotes(text: str) -> list[str]:

@@ -5,7 +5,7 @@ from loguru import logger
 from trimtab.api import Answer, Boundary, Epoch, Exchange, Prompt, ProxyError, Services
 from trimtab_stages import condense_summary as summary
 from trimtab_stages.condense_forms import TEXTS
-from trimtab_stages.condense_options import CondenseOptions, Sizes
+from trimtab_stages.condense_options import CondenseOptions
 from trimtab_stages.condense_ranges import opening
 from trimtab_stages.frozen_texts import FrozenTexts
 
@@ -49,7 +49,7 @@ class Preparing:
             found.append(text)
         return tuple(found)
 
-    async def ready(self, exchange: Exchange, place: Boundary, before: Epoch, sizes: Sizes) -> tuple[str, ...]:
+    async def ready(self, exchange: Exchange, place: Boundary, before: Epoch) -> tuple[str, ...]:
         """The keys of the texts for everything before a boundary, kept for good; none where the model is not done."""
         start, kept = self._start(exchange, before)
         parts = [*summary.chunks(exchange.received.messages, start, place.messages, self._options.max_messages)]
@@ -60,12 +60,12 @@ class Preparing:
         if notes is None:
             return ()
         await self._notes.renew(exchange, key, notes)
-        text = summary.frozen(exchange.received.messages, start, place.messages, notes, sizes.budget)
+        text = summary.frozen(exchange.received.messages, start, place.messages, notes)
         if exchange.operation == "generate":
             await self._frozen.add(exchange, key, text)
         return (*await self._folded(exchange, kept), key.hex())
 
-    async def work(self, exchange: Exchange, boundary: Boundary, before: Epoch, sizes: Sizes) -> None:
+    async def work(self, exchange: Exchange, boundary: Boundary, before: Epoch) -> None:
         """Ask for what is missing, part after part; the next reply goes on where this one stops."""
         start, kept = self._start(exchange, before)
         messages = exchange.received.messages
@@ -84,7 +84,7 @@ class Preparing:
                 await self._notes.add(exchange, key, known)
             notes = known
         if len(kept) >= FOLD:
-            await self._fold(exchange, kept, sizes.budget)
+            await self._fold(exchange, kept)
 
     def _named(self, exchange: Exchange) -> bool:
         options = self._options
@@ -103,14 +103,14 @@ class Preparing:
         key = summary.fold_key(kept[0], kept[1], self._model)
         return (key.hex(), *kept[2:]) if await self._frozen.get(exchange, key) is not None else kept
 
-    async def _fold(self, exchange: Exchange, kept: tuple[str, ...], budget: int) -> None:
+    async def _fold(self, exchange: Exchange, kept: tuple[str, ...]) -> None:
         key = summary.fold_key(kept[0], kept[1], self._model)
         older, newer = [await self._frozen.get(exchange, bytes.fromhex(name)) for name in kept[:2]]
         if older is None or newer is None or await self._frozen.get(exchange, key) is not None:
             return
         notes = await self._made(exchange, key, summary.folding(older, newer))
         if notes is not None:
-            await self._frozen.add(exchange, key, summary.joined(notes, older, newer, budget))
+            await self._frozen.add(exchange, key, summary.joined(notes, older, newer))
 
     async def _made(self, exchange: Exchange, key: bytes, prompt: Prompt) -> str | None:
         """A model's answer, None where there is none that can be used; then it is left alone for a while."""

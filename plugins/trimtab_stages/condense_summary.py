@@ -97,16 +97,16 @@ def checked(answer: str) -> str | None:
     return text
 
 
-def frozen(messages: Sequence[Message], start: int, until: int, notes: str, budget: int) -> str:
+def frozen(messages: Sequence[Message], start: int, until: int, notes: str) -> str:
     """The text that stands for messages[start:until]: a model's notes, and what must not depend on a model."""
     head = f"{MARK}: {until - start} messages of this conversation, summarised by a model.]"
-    parts = (head, notes, *spoken(messages, start, until, budget), todo(messages, start, until))
+    parts = (head, notes, *spoken(messages, start, until), todo(messages, start, until))
     return "\n\n".join(part for part in parts if part)
 
 
-def joined(notes: str, older: str, newer: str, budget: int) -> str:
+def joined(notes: str, older: str, newer: str) -> str:
     """The text that stands for two older ones: a model's notes, and what both quote of the user and the environment."""
-    said = quoted([*quotes(older), *quotes(newer)], budget)
-    environment = told([*retold(older), *retold(newer)], budget * PER_TOKEN - len(said))
+    said = quoted([*quotes(older), *quotes(newer)])
+    environment = told([*retold(older), *retold(newer)])
     parts = (f"{MARK}: two summaries, made one by a model.]", notes, said, environment)
     return "\n\n".join(part for part in parts if part)

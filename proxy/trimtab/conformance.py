@@ -27,8 +27,8 @@ LAWS: tuple[Law, ...] = get_args(Law)
 `runs`: no stage raises and no edit breaks an invariant. `purity`: another worker, at another time, and a restarted one
 send the same bytes, in the order of the conversation and backwards. Backwards an old request may meet a forced record
 that a later one wrote, and obeys it (design.md, promise 2): without those its bytes are the old ones.
-`prefix`: what was sent stays as it was, up to the last turn; one request in ten may be an epoch with a record, and
-those that are forced.
+`prefix`: what was sent to a target stays as it was, up to the last turn; one request in ten may be an epoch with a
+record, and those that are forced.
 `idempotence`: a second pass changes nothing. `count`: a request that counts has the same edits and writes no record.
 `fail-open`: an optional stage with a broken store, or a body that it cannot read, fails no request. `summary`: a
 client's own request to summarise is not edited.
@@ -78,20 +78,21 @@ async def conform(
     *,
     number: int = 20,
     seed: int = 0,
+    corpus: Iterable[Session] | None = None,
     without: Collection[Law] = (),
     append_only: bool = False,
     facts: Facts = usual_facts,
     models: ModelTable | None = None,
     answers: Sequence[str] = (),
 ) -> Report:
-    """Try a stage on `number` made conversations; AssertionError with all that was found.
+    """Try a stage on `number` made conversations, or on those of `corpus`; AssertionError with all that was found.
 
     `make` gives a new instance each time. `without` leaves laws out; say why beside it. `append_only` asks for the
     strict prefix law: the last turn stays too. `facts` are put before the stage runs, as those it `needs`. `answers`
     are what models say to it, in turn, in each worker.
     """
     kit = _Kit(make, frozenset(LAWS) - frozenset(without), facts, models, answers, append_only=append_only)
-    for index, session in enumerate(sessions(number, seed)):
+    for index, session in enumerate(sessions(number, seed) if corpus is None else corpus):
         await kit.session(f"seed {seed}, conversation {index}", session)
     await kit.odd()
     report = Report(kit.requests, kit.edited, kit.epochs, tuple(kit.faults))
@@ -152,7 +153,7 @@ class _Kit:
         """All laws on one conversation, request by request."""
         store = WatchedStore()
         sent: list[tuple[int, bytes, bytes]] = []
-        before: Exchange | None = None
+        before: dict[tuple[str, str], Exchange] = {}
         breaks = 0
         async with self._bench(store) as bench, self._bench(store, at=86_400.0) as other:
             for index, body in enumerate(session.bodies()):
@@ -161,14 +162,16 @@ class _Kit:
                 exchange = await self._run(bench, body, session.dialect, place)
                 self.requests += 1
                 if exchange is None:
-                    before = None
+                    before.clear()
                     continue
                 out = exchange.conversation.render()
                 sent.append((index, body, out))
                 self.edited += exchange.conversation.edited
-                if before is not None and not _holds(before, exchange, append_only=self._append_only):
+                target = exchange.target.upstream.name, exchange.target.model.name
+                last = before.get(target)
+                if last is not None and not _holds(last, exchange, append_only=self._append_only):
                     breaks += 1
-                before = exchange
+                before[target] = exchange
                 await bench.run_later(exchange)
                 await self._again(other, body, out, session.dialect, place)
                 if await self._alone(store, body, session.dialect, place) != out:

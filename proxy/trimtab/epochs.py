@@ -121,6 +121,25 @@ class Epochs:
                 return found
         return None
 
+    def first(self, exchange: Exchange, boundary: Boundary, *, start: int = 0) -> int:
+        """How many messages the request had that met a boundary first, if its client sent each turn.
+
+        What is decided from those alone is decided alike by every later request, where a record is lost or belongs to
+        another store. `start` is that of `at`. All messages, where this is the first one or the stage chose the place.
+        """
+        messages = exchange.received.messages
+        if not boundary.step:
+            return len(messages)
+        sizes, spoken = self._sizes(exchange), 0
+        reached = -(-boundary.size // boundary.step) * boundary.step + start
+        for index in range(boundary.messages, len(messages)):
+            if messages[index].role == "assistant":
+                # A request ends before the assistant speaks; its last turn begins behind what that said before.
+                if spoken < index and sizes.before(spoken) >= reached:
+                    return index
+                spoken = index + 1
+        return len(messages)
+
     async def previous(self, exchange: Exchange, boundary: Boundary) -> Epoch | None:
         """The record of the newest earlier boundary that has one: what held until now."""
         before = self.earlier(exchange, boundary)

@@ -1,5 +1,6 @@
 """When a conversation is condensed, by which rung, and what the client is told."""
 
+import re
 from typing import Any
 
 import pytest
@@ -8,7 +9,8 @@ from condensing import CONSTRAINT, NOTES, bench, parted, requests, run, session
 from talks import body, result, said, user
 from trimtab.api import Cause, Condensed, Exchange, Overflowed, Refused, Risk, RiskLevel, TokenCount, UpstreamTimeout
 from trimtab.testing import StageBench
-from trimtab_stages.condense_forms import NOTICE
+from trimtab_stages.condense import Condense
+from trimtab_stages.condense_options import CondenseOptions
 
 pytestmark = pytest.mark.anyio
 DIALECTS = pytest.mark.parametrize("dialect", ["chat", "messages"])
@@ -105,33 +107,50 @@ async def test_what_cannot_fit_is_refused_in_the_words_of_a_client_that_compacts
         assert total(await run(case, made)) <= 10_000
 
 
-async def test_turns_are_dropped_with_a_notice_where_nothing_else_fits() -> None:
-    # The user's own words are what is too long: neither results nor key points make room.
+async def test_the_users_oldest_words_go_where_nothing_else_fits_and_that_is_told() -> None:
+    # The user's own words are what is too long: neither results nor key points with all of them make room.
     made = [user(f"start. {CONSTRAINT}")]
     for number in range(40):
-        made += [said("so"), user(f"{number} " + "more words of the user " * 60)]
+        made += [said("so"), user(f"part {number:02} " + "more words of the user " * 60)]
     async with bench() as case:
         exchange = await run(case, made)
-        assert exchange.need(Condensed) == Condensed(
-            form=exchange.need(Condensed).form, messages=exchange.need(Condensed).messages,
-            truncated=exchange.need(Condensed).form == "truncation", forced=True,
-        )  # fmt: skip
+        done = exchange.need(Condensed)
+        assert done == Condensed(form="shortened_key_points", messages=done.messages, truncated=True, forced=True)
         assert total(exchange) <= 9_500
         assert CONSTRAINT in text(exchange)
+        gone = sum(f"part {number:02} more" not in text(exchange) for number in range(40))
+        assert gone > 5
+        assert exchange.headers["x-trimtab-truncated"] == f"{gone} messages of the user, 0 sections"
+        assert f"({gone} older messages left out for their size)" in text(exchange)
+        assert exchange.notes[-1].endswith(f"; left out: {gone} messages of the user, 0 sections")
     async with bench(on_overflow="error") as case:
         with pytest.raises(Refused):
             await run(case, made)
 
 
-async def test_a_dropped_turn_is_told() -> None:
+async def test_a_refusal_tells_the_count_that_decided() -> None:
+    """Not the calibrated one, which may be another with the next request."""
+    told = set()
+    async with StageBench(Condense(CondenseOptions(on_overflow="error"))) as case:
+        for ratio in (0.8, 1.0, 1.3):
+            exchange = case.exchange(body(session(40, size=900)))
+            sizes = tuple(300 for _ in exchange.received.messages)
+            exchange.put(TokenCount(total=sum(sizes), messages=sizes, ratio=ratio))
+            exchange.put(Risk(level=RiskLevel.OVERFLOW, used=sum(sizes), reserve=500, limit=5_000))
+            with pytest.raises(Refused) as caught:
+                await case.request(exchange)
+            told.add(int(re.findall(r"resulted in (\d+) tokens", caught.value.message)[0]))
+    assert len(told) == 1
+    assert 5_000 < told.pop() < sum(sizes) + 500, "old results went before it was refused"
+
+
+async def test_a_long_answer_goes_and_the_last_word_stays() -> None:
     huge = [user(f"go. {CONSTRAINT}"), *[m for n in range(3) for m in (said("word " * 3_000), user(f"on {n}"))]]
     huge += [said("word " * 1_000), user("last")]
     async with bench() as case:
         exchange = await run(case, huge)
-        if exchange.need(Condensed).truncated:
-            assert NOTICE in text(exchange).replace("\\n", "\n")
-            assert exchange.headers["x-trimtab-truncated"].endswith(" messages")
-        assert "last" in text(exchange)
+        assert (exchange.need(Condensed).form, exchange.need(Condensed).truncated) == ("key_point_extraction", False)
+        assert [words in text(exchange) for words in ("on 0", "on 1", "on 2", "last")] == [True] * 4
         assert exchange.headers["x-trimtab-condensed"].endswith("; forced")
 
 

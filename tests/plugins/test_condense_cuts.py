@@ -72,3 +72,16 @@ def test_what_was_cut_is_not_cut_again() -> None:
         [user("go"), one, user(*result("messages", "c", "short " * 12)["content"], text("x" * 9_000))], "messages"
     )
     assert cuts(beside, counted(beside), 2_000) == {}
+
+
+def test_a_turn_that_was_cut_is_left_as_it_is() -> None:
+    """A result beside the cut one, which had room before, has less by the second count."""
+    uses = call("chat", "a", "read", path="a")
+    uses["tool_calls"] += call("chat", "b", "read", path="b")["tool_calls"]
+    one, two = result("chat", "a", cut(LINES, 5_000)), result("chat", "b", LINES[:4_500])
+    made = conversation_of([user("go"), uses, one, two])
+    assert cuts(made, counted(made), 2_000) == {}
+    quoting = result(
+        "chat", "a", f"it ends with {LINES}\n[many characters, 9 lines cut here: too long for the window]\n"
+    )
+    assert [*cuts(conversation_of([user("go"), uses, quoting, two]), counted(made), 2_000)] == [2, 3]

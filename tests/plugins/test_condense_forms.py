@@ -3,9 +3,9 @@
 import pytest
 
 from condensing import CONSTRAINT, session, talk_of
-from talks import said, text
-from trimtab.api import Epoch
-from trimtab_stages.condense_forms import DROP, MASK, NOTICE, POINTS, TEXTS, changes
+from talks import said, text, user
+from trimtab.api import Boundary, Epoch, Owner
+from trimtab_stages.condense_forms import BRIEF, DROP, MASK, NOTICE, POINTS, TEXTS, changes, lost, record
 
 DIALECTS = pytest.mark.parametrize("dialect", ["chat", "messages"])
 
@@ -23,7 +23,7 @@ def test_a_mask_ends_at_its_frontier(dialect: str) -> None:
 
 
 @DIALECTS
-@pytest.mark.parametrize("form", [POINTS, TEXTS, DROP])
+@pytest.mark.parametrize("form", [POINTS, BRIEF, TEXTS, DROP])
 def test_a_range_goes_and_a_text_stands_in_the_task(dialect: str, form: str) -> None:
     made = talk_of(session(5, dialect), dialect)
     found = changes(made, Epoch(form=form, messages=7), ("first", "second"), 100)
@@ -52,3 +52,19 @@ def test_the_same_record_gives_the_same_message() -> None:
 def test_without_a_task_nothing_goes() -> None:
     made = talk_of([{"role": "system", "content": [text("be good")]}, said("so"), *session(3)[1:]])
     assert changes(made, Epoch(form=DROP, messages=4), (), 100) == {}
+
+
+def test_a_record_has_the_range_of_its_boundary_or_one_of_its_own() -> None:
+    place = Boundary(7, 900, 1_000, b"p", b"k", Owner("condense", b""), 1_000)
+    assert record(MASK, place) == Epoch(form=MASK, messages=7, size=900)
+    assert record(TEXTS, place, messages=5, texts=("a",)) == Epoch(form=TEXTS, messages=5, size=900, texts=("a",))
+
+
+def test_what_nothing_stands_for_is_told() -> None:
+    made = talk_of([user("go"), *[part for n in range(9) for part in (said("so"), user(f"fact {n} " + "x" * 90))]])
+    assert [lost(made, Epoch(form=form, messages=19), 75) for form in ("", MASK, POINTS, TEXTS)] == [""] * 4
+    assert lost(made, Epoch(form=DROP, messages=19), 75) == "19 messages"
+    assert lost(made, Epoch(form=BRIEF, messages=19), 75) == "6 messages of the user, 0 sections"
+    assert [lost(made, Epoch(form=BRIEF, messages=19), 10_000), lost(made, Epoch(form=BRIEF, messages=1), 75)] == [
+        ""
+    ] * 2

@@ -4,7 +4,7 @@ import pytest
 
 from condensing import talk_of
 from talks import call, result, said, user
-from trimtab_stages.condense_points import points, todo, words
+from trimtab_stages.condense_points import left_out, points, spoken, todo, words
 
 DIALECTS = pytest.mark.parametrize("dialect", ["chat", "messages"])
 
@@ -42,11 +42,26 @@ def test_each_kind_has_its_list(dialect: str) -> None:
 
 def test_the_oldest_words_of_the_user_go_first_and_that_is_told() -> None:
     made = talk_of([user("go"), *[part for n in range(9) for part in (said("so"), user(f"fact {n} " + "x" * 90))]])
-    found = words(made, 1, len(made), 75)
+    found, _ = spoken(made, 1, len(made), 75)
     assert [f"fact {number}" in found for number in range(9)] == [False] * 6 + [True] * 3
     assert "(6 older messages left out for their size)" in found
-    assert words(made, 1, len(made), 10_000).count("<said>") == 9
-    assert words(made[:2], 1, 2, 10) == ""
+    assert left_out(made, 1, len(made), 75) == (6, 0)
+    assert left_out(made, 1, len(made), 10_000) == (0, 0)
+    assert len(words(made, 1, len(made))) == 9
+    assert spoken(made[:2], 1, 2, 10) == ("", "")
+
+
+def test_all_that_the_user_said_stays_unless_a_budget_is_set() -> None:
+    block = "<environment_details>\n# Recently Modified Files\nsrc/a{0}.py\n</environment_details>"
+    made = talk_of(
+        [user("go"), *[p for n in range(9) for p in (said("so"), user(f"fact {n} " + "x" * 90, block.format(n)))]]
+    )
+    whole, short = points(made, 1, len(made), 75), points(made, 1, len(made), 75, whole=False)
+    assert [whole.count("<said>"), whole.count("<told>"), "left out" in whole] == [9, 9, False]
+    assert [short.count("<said>"), short.count("<told>")] == [3, 0]
+    assert "(6 older messages left out for their size)" in short
+    assert "(9 older sections left out for their size)" in short
+    assert left_out(made, 1, len(made), 75) == (6, 9)
 
 
 def test_lists_keep_the_newest_entries_within_their_room() -> None:

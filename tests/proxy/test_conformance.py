@@ -253,3 +253,14 @@ async def test_an_old_request_obeys_the_forced_record_of_a_later_one_and_no_othe
     for kind in (Saving, Remembering):
         with pytest.raises(AssertionError, match=f"purity: seed 0, conversation .*{told}"):
             await conform(kind, number=10)
+
+
+async def test_edits_may_differ_from_target_to_target() -> None:
+    """A conversation that gets an image goes elsewhere, where nothing of it is cached."""
+
+    class Aimed(Tried):
+        def change(self, exchange: Exchange, index: int, text: str) -> str:
+            return text.upper() if exchange.target.model.name == "eyes" else text
+
+    report = await conform(Aimed, number=30)
+    assert report.edited > 0

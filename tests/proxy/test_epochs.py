@@ -347,3 +347,18 @@ async def test_what_held_until_now(case: Case) -> None:
     await case.settle(case.exchange(session(4)))
     assert await case.epochs.previous(late, boundary) == EDIT
     assert await case.get(late) is None
+
+
+async def test_a_later_request_knows_how_long_the_first_one_behind_a_boundary_was(case: Case) -> None:
+    first: dict[bytes, int] = {}
+    later = 0
+    for turns in range(2, 20):
+        exchange = case.exchange(session(turns))
+        boundary = case.found(exchange)
+        known = first.setdefault(boundary.key, len(exchange.received.messages))
+        assert case.epochs.first(exchange, boundary, start=START) == known
+        later += known < len(exchange.received.messages)
+    assert later > 3
+    chosen = case.epochs.before(exchange, MINE, 3)
+    assert chosen is not None
+    assert case.epochs.first(exchange, chosen) == len(exchange.received.messages)
