@@ -8,6 +8,7 @@ import re
 from collections.abc import Sequence
 
 from trimtab.api import Conversation, Message, TokenCount
+from trimtab_stages.condense_mask import OPENS
 from trimtab_stages.tool_results import Result, calls_of, results_of, told
 
 SHARE = 2
@@ -15,8 +16,8 @@ SHARE = 2
 CUT = " lines cut here: too long for the window]\n"
 """Ends the line between head and tail."""
 _DONE = re.compile(rf"^\[\d+ characters, \d+{re.escape(CUT[:-1])}$", re.MULTILINE)
-"""The line. A turn that has one is not cut again: its results are near the limit, on either side, and a second pass
-must change nothing."""
+"""The line. A turn that has one, or a result that was cleared, is not cut again: what is left is near the limit, on
+either side, and a second pass must change nothing."""
 HEAD = 0.6
 """How much of what is left is the beginning."""
 
@@ -56,7 +57,7 @@ def _turn(messages: Sequence[Message], count: TokenCount, turn: range, limit: in
     results = [(index, result) for index in turn for result in results_of(messages[index], calls)]
     sizes = [len(result.text) for _, result in results]
     tokens = sum(count.messages[index] for index in {index for index, _ in results})
-    if not results or tokens <= limit or any(CUT in each.text and _DONE.search(each.text) for _, each in results):
+    if not results or tokens <= limit or any(_done(result.text) for _, result in results):
         return {}
     most = _most(sizes, sum(sizes) * limit // tokens)
     going: dict[int, list[tuple[Result, str]]] = {}
@@ -67,6 +68,11 @@ def _turn(messages: Sequence[Message], count: TokenCount, turn: range, limit: in
         if len(shorter) < len(result.text):
             going.setdefault(index, []).append((result, shorter))
     return {index: _known(messages[index], cut_) for index, cut_ in going.items()}
+
+
+def _done(text: str) -> bool:
+    """Whether a text is one that this stage has made."""
+    return text.startswith(OPENS) or (CUT in text and _DONE.search(text) is not None)
 
 
 def _most(sizes: Sequence[int], room: int) -> int:

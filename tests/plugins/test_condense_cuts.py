@@ -85,3 +85,12 @@ def test_a_turn_that_was_cut_is_left_as_it_is() -> None:
         "chat", "a", f"it ends with {LINES}\n[many characters, 9 lines cut here: too long for the window]\n"
     )
     assert [*cuts(conversation_of([user("go"), uses, quoting, two]), counted(made), 2_000)] == [2, 3]
+
+
+def test_a_turn_with_a_cleared_result_is_left_as_it_is() -> None:
+    """It had been cut before that, if it was too large; what stands beside its results counts too."""
+    uses = call("chat", "a", "read", path="a")
+    uses["tool_calls"] += call("chat", "b", "read", path="b")["tool_calls"]
+    cleared = result("chat", "a", "[Old tool result cleared: read a, 44 lines. Run it again if needed.]")
+    made = conversation_of([user("go"), uses, cleared, result("chat", "b", LINES)])
+    assert cuts(made, counted(made), 2_000) == {}
