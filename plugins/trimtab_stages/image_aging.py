@@ -121,22 +121,27 @@ class ImageAging(Stage[ImageAgingOptions]):
         return None
 
     def _moments(self, exchange: Exchange) -> list[int]:
-        """Where the text goes elsewhere a moment is free, since that model has nothing cached of the images."""
+        """The indexes up to which images are old; where the text goes elsewhere that is free, since that model has
+        nothing cached of the images.
+
+        A moment waits for the first request whose user does not speak of an image. That is read from the messages, so
+        that a request which comes again, or is gone back to, is sent as it was.
+        """
         target, text = exchange.target, exchange.text_target
         stays = target.upstream.name == text.upstream.name and target.model.name == text.model.name
-        return moments(exchange.received.messages, self.options.threshold, apart=APART if stays else 0)
+        messages = exchange.received.messages
+        found = moments(messages, self.options.threshold, apart=APART if stays else 0)
+        return [moment.until for moment in found if _came(messages, moment.at)]
 
     async def _epoch(self, exchange: Exchange, places: Sequence[int], model: str) -> Epoch | None:
-        """The record of the last of some moments. The first request past it writes one, unless its user speaks of an
-        image; a moment that does not pay is passed over, once and for all."""
+        """The record of the last of some moments. The first request past it writes one; a moment that does not pay is
+        passed over, once and for all."""
         until = places[-1]
         boundary: Boundary | None = self._epochs.before(exchange, self._owner, until)
         if boundary is None:
             return None
         epoch = await self._epochs.get(exchange, boundary)
         if epoch is None:
-            if refers(_last_words(exchange.received.messages)):
-                return None
             wanted = Epoch(messages=until, size=boundary.size)
             if await self._pays(exchange, places):
                 keys = [
@@ -237,7 +242,19 @@ class ImageAging(Stage[ImageAgingOptions]):
         logger.warning("{}: image-aging got no description from '{}': {}", exchange.id, model, reason)
 
 
-def _last_words(messages: Sequence[Message]) -> str:
-    """What the user said last; nothing where that came with an image, since it then speaks of a new one."""
-    message = messages[last_word(messages)]
+def _came(messages: Sequence[Message], at: int) -> bool:
+    """Whether a request from the message `at` on had last words that do not speak of an image."""
+    last, looked = last_word(messages[: at + 1]), -1
+    for index in range(at + 1, len(messages) + 1):
+        if index < len(messages) and messages[index].role != "assistant":
+            last = index if said(messages[index]) else last
+        elif last != looked:
+            if not refers(_words(messages[last])):
+                return True
+            looked = last
+    return False
+
+
+def _words(message: Message) -> str:
+    """What the user said; nothing where that came with an image, since it then speaks of a new one."""
     return "" if message.has(Image) else "\n".join(said(message))

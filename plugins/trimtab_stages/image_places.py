@@ -37,14 +37,21 @@ def _images(blocks: Sequence[Block]) -> Iterator[Image]:
             yield from _images(block.content)
 
 
-def moments(messages: Sequence[Message], threshold: int, *, apart: int = 0) -> list[int]:
-    """For each moment at which images became old the index behind the last of them, oldest moment first.
+class Moment(NamedTuple):
+    """When images became old: the index of the message that made them so, and the index behind the last of them."""
+
+    at: int
+    until: int
+
+
+def moments(messages: Sequence[Message], threshold: int, *, apart: int = 0) -> list[Moment]:
+    """The moments at which images became old, oldest first.
 
     Images are old when `threshold` messages have passed since the newest one: then all of them go. While new ones keep
     coming, those that are old go in batches. `apart` is how many messages lie between two moments at least. A function
     of the messages before each moment: a longer conversation has the same ones, and perhaps more.
     """
-    found: list[int] = []
+    found: list[Moment] = []
     waiting: list[tuple[int, int]] = []
     passed = newest = 0
     last = -APART
@@ -61,7 +68,7 @@ def moments(messages: Sequence[Message], threshold: int, *, apart: int = 0) -> l
         old = [place for place, at in waiting if passed - at >= threshold]
         all_old = passed - newest >= threshold
         if (all_old and index - last >= apart) or (len(old) >= BATCH and index - last >= APART):
-            found.append(old[-1] + 1)
+            found.append(Moment(index, old[-1] + 1))
             waiting = waiting[len(old) :]
             last = index
     return found

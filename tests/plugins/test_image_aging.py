@@ -102,6 +102,19 @@ async def test_an_image_the_user_speaks_of_stays() -> None:
         assert sent(await run(bench, made)) == [PLAIN]
 
 
+async def test_a_request_that_is_gone_back_to_is_sent_as_it_was() -> None:
+    """Though a later one, whose user did not speak of the image, made it a text."""
+    asked = talk(9, 0, last="what does the screenshot say?")
+    tools = [*asked, said("so"), user(text("is it in the picture?"))]
+    later = [*tools, said("so"), user(text("go on"))]
+    async with StageBench(stage()) as bench:
+        before = [(await run(bench, made)).conversation.render() for made in (talk(7, 0), asked, tools, later)]
+        assert sent(await run(bench, later)) == [PLAIN]
+        again = [(await run(bench, made)).conversation.render() for made in (talk(7, 0), asked, tools, later)]
+    assert again == before
+    assert [sent(await run(bench, made)) for made in (asked, tools)] == [["image"]] * 2
+
+
 async def test_speaking_of_an_image_brings_none_back() -> None:
     async with StageBench(stage()) as bench:
         await run(bench, talk(9, 0))

@@ -1,5 +1,6 @@
 """When images are old, and the messages without them."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -7,7 +8,7 @@ import pytest
 from talks import body, call, picture, png, result, said, text, user
 from trimtab.api import Message, picture_of, tokens_of
 from trimtab.testing import StageBench
-from trimtab_stages.image_places import INSTEAD, images_of, moments, refers, weighed, without
+from trimtab_stages.image_places import INSTEAD, Moment, images_of, moments, refers, weighed, without
 
 
 def messages(said_: list[dict[str, Any]], dialect: str = "chat") -> tuple[Message, ...]:
@@ -25,6 +26,10 @@ def talk(count: int, *shown: int) -> tuple[Message, ...]:
     return messages(made)
 
 
+def untils(found: Sequence[Moment]) -> list[int]:
+    return [moment.until for moment in found]
+
+
 @pytest.mark.parametrize(
     ("count", "shown", "found"),
     [
@@ -38,34 +43,35 @@ def talk(count: int, *shown: int) -> tuple[Message, ...]:
     ],
 )
 def test_images_are_old_when_the_talk_went_on_without_one(count: int, shown: tuple[int, ...], found: list[int]) -> None:
-    assert moments(talk(count, *shown), 8) == found
+    assert untils(moments(talk(count, *shown), 8)) == found
 
 
 def test_a_longer_talk_has_the_same_moments() -> None:
     whole = talk(120, 0, 2, 14, *range(30, 80, 2), 110)
-    known: list[int] = []
+    known: list[Moment] = []
     for end in range(1, 121):
         found = moments(whole[:end], 8)
         assert found[: len(known)] == known
+        assert all(moment.at == end - 1 for moment in found[len(known) :])
         known = found
-    assert known == [3, 15, 49, 69, 79, 111]
+    assert untils(known) == [3, 15, 49, 69, 79, 111]
 
 
 def test_while_images_keep_coming_ten_old_ones_go_together_and_never_the_newest() -> None:
-    found = moments(talk(60, *range(0, 60, 2)), 8)
+    found = untils(moments(talk(60, *range(0, 60, 2)), 8))
     assert found == [19, 39]
 
 
 def test_moments_lie_apart_where_each_is_an_epoch() -> None:
-    assert moments(talk(40, 0, 10, 20), 8, apart=0) == [1, 11, 21]
-    assert moments(talk(40, 0, 10, 20), 8, apart=20) == [1, 21]
+    assert untils(moments(talk(40, 0, 10, 20), 8, apart=0)) == [1, 11, 21]
+    assert untils(moments(talk(40, 0, 10, 20), 8, apart=20)) == [1, 21]
 
 
 def test_the_extra_message_with_a_tools_image_is_no_turn() -> None:
     step = [call("chat", "c", "shot"), result("chat", "c", "(image)"), user(picture(data=png(seed="a")))]
     rest = [said("so"), user("on")]
     made = messages([user("go"), *step, *rest * 2])
-    assert moments(made, 4) == [4]
+    assert untils(moments(made, 4)) == [4]
     assert moments(made, 5) == []
     # The batch counts by turns too: without the extra messages these images would be older than they are.
     many = [part for number in range(10) for part in [*step[:2], user(picture(data=png(seed=str(number))))]]
