@@ -358,7 +358,7 @@ async def test_a_later_request_knows_how_long_the_first_one_behind_a_boundary_wa
         known = first.setdefault(boundary.key, len(exchange.received.messages))
         assert case.epochs.first(exchange, boundary, start=START) == known
         later += known < len(exchange.received.messages)
-    assert later > 3
+    assert later > 1
     chosen = case.epochs.before(exchange, MINE, 3)
     assert chosen is not None
     assert case.epochs.first(exchange, chosen) == len(exchange.received.messages)
