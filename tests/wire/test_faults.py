@@ -4,9 +4,9 @@ what is booked. Upstreams stand behind real sockets; the proxy's clock stands st
 import asyncio
 import json
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from itertools import product
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 from msgspec.structs import replace
@@ -16,12 +16,12 @@ from trimtab.app import make_app
 from trimtab.config import RetryOptions
 from trimtab.dialects import DIALECTS, sse
 from trimtab.events import Usage
-from trimtab.exchange import Exchange
+from trimtab.exchange import Exchange, Outcome
 from trimtab.hookspecs import Stage, StageOptions, hookimpl
 from trimtab.models import ModelTable
 from trimtab.upstream import Response
 from wire.faults import FAULTS, HEAD, SHOWN, Fault, begins, drips, good, hangs, parts, turns
-from wire.scripted import Link, Sent, playing
+from wire.scripted import Link, Sent, Upstream, playing
 
 pytestmark = pytest.mark.anyio
 
@@ -77,6 +77,40 @@ async def proxied(url: str, first: float = 20.0, silence: float = 20.0, **retry:
         await runtime.stop()
 
 
+class Row(NamedTuple):
+    """An upstream with a fault, and the proxy before it."""
+
+    upstream: Upstream
+    proxy: Running
+
+    @property
+    def outcome(self) -> Outcome:
+        """How the last exchange ended, as it was booked."""
+        return over(self.proxy).outcome
+
+    @property
+    def open(self) -> int:
+        """Connections to the upstream that a request holds."""
+        states = [self.proxy.runtime.forwarder.state(name) for name in ("text", "images")]
+        return sum(int(str(state["open"])) for state in states)
+
+
+Table = Callable[..., AbstractAsyncContextManager[Row]]
+
+
+@pytest.fixture
+def table(monkeypatch: pytest.MonkeyPatch) -> Table:
+    """Sets up a row: what the upstream does, the fault's name (which says how long it is waited for), retry options."""
+    monkeypatch.setattr(sse, "MAX_FRAME", 64 * 1024)
+
+    @asynccontextmanager
+    async def row(script: Fault, name: str = "", **options: Any) -> AsyncIterator[Row]:
+        async with playing(script) as upstream, proxied(upstream.url, silence=silence(name), **options) as proxy:
+            yield Row(upstream, proxy)
+
+    return row
+
+
 def over(proxy: Running) -> Exchange:
     stage: Any = proxy.runtime.current.stages["keeping"]
     exchange = stage.over[-1]
@@ -127,86 +161,70 @@ def opened(name: str, stream: bool) -> bool:
 @pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])
 @pytest.mark.parametrize("path", PATHS)
 @pytest.mark.parametrize("name", FAULTS)
-async def test_a_fault_that_happens_once_is_not_seen(
-    name: str,
-    path: str,
-    stream: bool,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(sse, "MAX_FRAME", 64 * 1024)
-    async with playing(then(FAULTS[name], good)) as upstream, proxied(upstream.url, silence=silence(name)) as proxy:
-        answer = await proxy.post(path, body(path, stream))
+async def test_a_fault_that_happens_once_is_not_seen(name: str, path: str, stream: bool, table: Table) -> None:
+    async with table(then(FAULTS[name], good), name) as row:
+        answer = await row.proxy.post(path, body(path, stream))
         assert is_good(path, answer, stream), answer.body
-        outcome = over(proxy).outcome
-        assert (len(upstream.sent), outcome.attempts, len(outcome.retried)) == (2, 2, 1)
+        outcome = row.outcome
+        assert (len(row.upstream.sent), outcome.attempts, len(outcome.retried)) == (2, 2, 1)
         assert (outcome.usage, outcome.error) == (Usage(input=3, output=1), None)
-        assert proxy.runtime.forwarder.state("text")["open"] == proxy.runtime.forwarder.state("images")["open"] == 0
+        assert row.open == 0
 
 
 @pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])
 @pytest.mark.parametrize("path", PATHS)
 @pytest.mark.parametrize("name", FAULTS)
 async def test_a_fault_that_stays_is_told_in_the_clients_words(
-    name: str,
-    path: str,
-    stream: bool,
-    monkeypatch: pytest.MonkeyPatch,
+    name: str, path: str, stream: bool, table: Table
 ) -> None:
-    monkeypatch.setattr(sse, "MAX_FRAME", 64 * 1024)
-    async with playing(FAULTS[name]) as upstream, proxied(upstream.url, silence=silence(name)) as proxy:
-        answer = await proxy.post(path, body(path, stream))
-        outcome = over(proxy).outcome
+    async with table(FAULTS[name], name) as row:
+        answer = await row.proxy.post(path, body(path, stream))
+        outcome = row.outcome
         if opened(name, stream):
             # The client cannot try again by itself: one reply anew, and no more.
             assert is_broken(path, answer), answer.body
-            assert len(upstream.sent) == 2
+            assert len(row.upstream.sent) == 2
         else:
             assert answer.status >= 500
             assert isinstance(answer.json["error"]["message"], str)
-            assert len(upstream.sent) == 3
-        assert outcome.attempts == len(upstream.sent)
+            assert len(row.upstream.sent) == 3
+        assert outcome.attempts == len(row.upstream.sent)
         assert outcome.error is not None
 
 
 @pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])
 @pytest.mark.parametrize("path", PATHS)
 @pytest.mark.parametrize("name", FAULTS)
-async def test_a_client_that_tries_again_by_itself(
-    name: str,
-    path: str,
-    stream: bool,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(sse, "MAX_FRAME", 64 * 1024)
-    async with playing(FAULTS[name]) as upstream, proxied(upstream.url, silence=silence(name)) as proxy:
-        await proxy.post(path, body(path, stream), SDK)
-        assert len(upstream.sent) == (2 if name in CONNECT or opened(name, stream) else 1)
-        assert proxy.runtime.clock.monotonic() == 0 or opened(name, stream)
+async def test_a_client_that_tries_again_by_itself(name: str, path: str, stream: bool, table: Table) -> None:
+    async with table(FAULTS[name], name) as row:
+        await row.proxy.post(path, body(path, stream), SDK)
+        assert len(row.upstream.sent) == (2 if name in CONNECT or opened(name, stream) else 1)
+        assert row.proxy.runtime.clock.monotonic() == 0 or opened(name, stream)
 
 
 @pytest.mark.parametrize("path", PATHS)
 @pytest.mark.parametrize("name", SHOWN)
-async def test_what_was_shown_is_not_generated_again(name: str, path: str) -> None:
-    async with playing(then(SHOWN[name], good)) as upstream, proxied(upstream.url, silence=silence(name)) as proxy:
-        answer = await proxy.post(path, body(path, stream=True))
+async def test_what_was_shown_is_not_generated_again(name: str, path: str, table: Table) -> None:
+    async with table(then(SHOWN[name], good), name) as row:
+        answer = await row.proxy.post(path, body(path, stream=True))
         assert is_broken(path, answer), answer.body
-        assert (len(upstream.sent), over(proxy).outcome.attempts) == (1, 1)
-        assert over(proxy).outcome.error is not None
+        assert (len(row.upstream.sent), row.outcome.attempts) == (1, 1)
+        assert row.outcome.error is not None
 
 
 @pytest.mark.parametrize("kind", ["reset", "error", "hang"])
-async def test_behind_a_finish_that_was_shown_nothing_is_generated_again(kind: str) -> None:
+async def test_behind_a_finish_that_was_shown_nothing_is_generated_again(kind: str, table: Table) -> None:
     """The chunk of the usage, and the last word, are missing."""
     path = "/v1/chat/completions"
     fault = begins("open", "thought", "finish", then=kind)
-    async with playing(then(fault, good)) as upstream, proxied(upstream.url, silence=silence(kind)) as proxy:
-        answer = await proxy.post(path, body(path, stream=True))
+    async with table(then(fault, good), kind) as row:
+        answer = await row.proxy.post(path, body(path, stream=True))
         assert is_broken(path, answer), answer.body
         assert answer.body.count(b'"finish_reason": "stop"') == 1
-        assert len(upstream.sent) == 1
+        assert len(row.upstream.sent) == 1
 
 
-async def test_a_finish_does_not_leave_before_the_call_that_is_held() -> None:
+async def test_a_finish_does_not_leave_before_the_call_that_is_held(table: Table) -> None:
     path = "/v1/chat/completions"
 
     async def calls(sent: Sent, link: Link) -> None:
@@ -217,47 +235,46 @@ async def test_a_finish_does_not_leave_before_the_call_that_is_held() -> None:
         await link.chunk(parts(sent, "end"))
         await link.chunk(b"")
 
-    async with playing(calls) as upstream, proxied(upstream.url) as proxy:
-        answer = await proxy.post(path, body(path, stream=True), AGENT)
+    async with table(calls) as row:
+        answer = await row.proxy.post(path, body(path, stream=True), AGENT)
     assert 0 < answer.body.index(b'"write"') < answer.body.index(b'"finish_reason": "')
 
 
 @pytest.mark.parametrize("kind", ["reset", "error"])
-async def test_a_stream_without_its_start_is_not_gone_on_with(kind: str) -> None:
+async def test_a_stream_without_its_start_is_not_gone_on_with(kind: str, table: Table) -> None:
     path = "/v1/messages"
     fault = begins("thought", then=kind)
-    async with playing(then(fault, good)) as upstream, proxied(upstream.url) as proxy:
-        answer = await proxy.post(path, body(path, stream=True))
+    async with table(then(fault, good)) as row:
+        answer = await row.proxy.post(path, body(path, stream=True))
         assert is_broken(path, answer), answer.body
-        assert len(upstream.sent) == 1
+        assert len(row.upstream.sent) == 1
 
 
 @pytest.mark.parametrize("path", PATHS)
 @pytest.mark.parametrize("name", [name for name in SHOWN if name.endswith("in a call")])
-async def test_a_call_that_is_held_is_asked_for_again_unseen(name: str, path: str) -> None:
-    async with playing(then(SHOWN[name], good)) as upstream, proxied(upstream.url, silence=silence(name)) as proxy:
-        answer = await proxy.post(path, body(path, stream=True), AGENT)
+async def test_a_call_that_is_held_is_asked_for_again_unseen(name: str, path: str, table: Table) -> None:
+    async with table(then(SHOWN[name], good), name) as row:
+        answer = await row.proxy.post(path, body(path, stream=True), AGENT)
         assert is_good(path, answer, stream=True), answer.body
         assert b'"write"' not in answer.body
-        assert len(upstream.sent) == 2
-    async with playing(SHOWN[name]) as upstream, proxied(upstream.url, silence=silence(name)) as proxy:
-        answer = await proxy.post(path, body(path, stream=True), AGENT)
+        assert len(row.upstream.sent) == 2
+    async with table(SHOWN[name], name) as row:
+        answer = await row.proxy.post(path, body(path, stream=True), AGENT)
         assert b'"write"' not in answer.body
         assert ENDS[path] not in answer.body
-        assert len(upstream.sent) <= 2
+        assert len(row.upstream.sent) <= 2
 
 
 @pytest.mark.parametrize("path", PATHS)
 @pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])
-async def test_pairs_of_faults(stream: bool, path: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sse, "MAX_FRAME", 64 * 1024)
+async def test_pairs_of_faults(stream: bool, path: str, table: Table) -> None:
     names = [name for name in FAULTS if "hang" not in name]
-    async with playing(good) as upstream, proxied(upstream.url, breaker=0) as proxy:
+    async with table(good, breaker=0) as row:
         for one, other in product(names, repeat=2):
-            before = len(upstream.sent)
-            upstream.script = then(FAULTS[one], FAULTS[other], good)
-            answer = await proxy.post(path, body(path, stream))
-            sent, seen = len(upstream.sent) - before, (opened(one, stream), opened(other, stream))
+            before = len(row.upstream.sent)
+            row.upstream.script = then(FAULTS[one], FAULTS[other], good)
+            answer = await row.proxy.post(path, body(path, stream))
+            sent, seen = len(row.upstream.sent) - before, (opened(one, stream), opened(other, stream))
             if seen[0]:
                 assert (is_broken(path, answer), sent) == (True, 2), (one, other)
             elif seen[1]:
@@ -265,44 +282,64 @@ async def test_pairs_of_faults(stream: bool, path: str, monkeypatch: pytest.Monk
                 assert (is_broken(path, answer), sent) == (True, 2), (one, other)
             else:
                 assert (is_good(path, answer, stream), sent) == (True, 3), (one, other, answer.body)
-                assert over(proxy).outcome.usage == Usage(input=3, output=1)
+                assert row.outcome.usage == Usage(input=3, output=1)
 
 
 @pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])
 @pytest.mark.parametrize("path", PATHS)
-async def test_a_slow_drip_is_a_reply(path: str, stream: bool) -> None:
-    async with playing(drips) as upstream, proxied(upstream.url) as proxy:
-        answer = await proxy.post(path, body(path, stream))
+async def test_a_hang_beside_another_fault(stream: bool, path: str, table: Table) -> None:
+    """The pairs that `test_pairs_of_faults` leaves out, since a hang is waited for: one fault of each kind."""
+    hang = "hang in a thought"
+    others = ("reset before an answer", "502 with HTML", "200 with an error", "half a frame")
+    async with table(good, hang, breaker=0) as row:
+        for pair in [pair for other in others for pair in ((hang, other), (other, hang))]:
+            before = len(row.upstream.sent)
+            row.upstream.script = then(FAULTS[pair[0]], FAULTS[pair[1]], good)
+            answer = await row.proxy.post(path, body(path, stream))
+            sent = len(row.upstream.sent) - before
+            if stream:
+                # The thought was seen, so that only one more reply is asked for; behind it none.
+                assert (is_broken(path, answer), sent) == (True, 2), pair
+            else:
+                assert (is_good(path, answer, stream), sent) == (True, 3), (pair, answer.body)
+            assert row.open == 0
+
+
+@pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])
+@pytest.mark.parametrize("path", PATHS)
+async def test_a_slow_drip_is_a_reply(path: str, stream: bool, table: Table) -> None:
+    async with table(drips) as row:
+        answer = await row.proxy.post(path, body(path, stream))
         assert is_good(path, answer, stream)
-        assert (len(upstream.sent), over(proxy).outcome.usage) == (1, Usage(input=3, output=1))
+        assert (len(row.upstream.sent), row.outcome.usage) == (1, Usage(input=3, output=1))
 
 
 @pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])
 @pytest.mark.parametrize("path", PATHS)
-async def test_an_upstream_that_says_nothing_at_all(path: str, stream: bool) -> None:
-    async with playing(hangs) as upstream, proxied(upstream.url, first=PATIENCE) as proxy:
-        answer = await proxy.post(path, body(path, stream))
-        assert (answer.status, len(upstream.sent)) == (504, 1)
+async def test_an_upstream_that_says_nothing_at_all(path: str, stream: bool, table: Table) -> None:
+    async with table(hangs, first=PATIENCE) as row:
+        answer = await row.proxy.post(path, body(path, stream))
+        assert (answer.status, len(row.upstream.sent)) == (504, 1)
         assert f"sent no first byte within {PATIENCE:g} s" in answer.message
 
 
 @pytest.mark.parametrize("path", PATHS)
-async def test_an_endless_stream_ends_with_its_client(path: str) -> None:
+async def test_an_endless_stream_ends_with_its_client(path: str, table: Table) -> None:
     async def endless(sent: Sent, link: Link) -> None:
         await begins("open", "text", then="end")(sent, Unending(link))
         while not link.writer.transport.is_closing():
             await link.chunk(parts(sent, "text"))
             await asyncio.sleep(0)
 
-    async with playing(endless) as upstream, proxied(upstream.url) as proxy:
-        answer = await proxy.post(path, body(path, stream=True), hang_up_after=50)
+    async with table(endless) as row:
+        answer = await row.proxy.post(path, body(path, stream=True), hang_up_after=50)
         assert len(answer.messages) >= 50
-        assert over(proxy).outcome.client_gone
-        assert len(upstream.sent) == 1
+        assert row.outcome.client_gone
+        assert len(row.upstream.sent) == 1
 
 
 @pytest.mark.parametrize("path", PATHS)
-async def test_an_endless_body_is_given_up(path: str, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_an_endless_body_is_given_up(path: str, monkeypatch: pytest.MonkeyPatch, table: Table) -> None:
     limit = 100_000
     monkeypatch.setattr(Response.read, "__defaults__", (limit, None))
 
@@ -312,14 +349,14 @@ async def test_an_endless_body_is_given_up(path: str, monkeypatch: pytest.Monkey
             await link.chunk(b" " * 4096)
             await asyncio.sleep(0)
 
-    async with playing(endless) as upstream, proxied(upstream.url) as proxy:
-        answer = await proxy.post(path, body(path, stream=False))
+    async with table(endless) as row:
+        answer = await row.proxy.post(path, body(path, stream=False))
         assert answer.status >= 500
         assert f"sent more than {limit} bytes" in answer.message
-        outcome = over(proxy).outcome
-        assert (outcome.attempts, outcome.usage) == (len(upstream.sent), None)
-        assert len(upstream.sent) == 3
-        assert proxy.runtime.forwarder.state("text")["open"] == proxy.runtime.forwarder.state("images")["open"] == 0
+        outcome = row.outcome
+        assert (outcome.attempts, outcome.usage) == (len(row.upstream.sent), None)
+        assert len(row.upstream.sent) == 3
+        assert row.open == 0
 
 
 class Unending(Link):
