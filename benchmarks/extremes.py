@@ -71,7 +71,7 @@ def bodies() -> Iterator[tuple[str, str, bytes]]:
         if dialect == "chat":
             tool = {"type": "function", "function": {"name": "t", "parameters": {"type": "object"}}}
         yield "100,000 tools", dialect, messages([user("a")], tools=[tool] * 100_000)
-        yield "3,000 tools", dialect, messages([user("a")], tools=[tool] * 3_000)
+        yield "1,000 tools", dialect, messages([user("a")], tools=[tool] * 1_000)
         yield "90,000 numbers for stops", dialect, messages([user("a")], stop_sequences=[1] * 90_000)
         yield "90,000 numbers for tools", dialect, messages([user("a")], tools=[1] * 90_000)
         yield "90,000 members of metadata", dialect, messages([user("a")], metadata={f"k{n}": n for n in range(90_000)})
@@ -87,7 +87,7 @@ def bodies() -> Iterator[tuple[str, str, bytes]]:
     tools = [{"type": "function", "name": f"t{n}", "parameters": {"type": "object"}} for n in range(100_000)]
     yield "9,000 calls and results", "messages", messages(pairs(9_000))
     yield f"{MOST // 2} items", "responses", _JSON({"model": "glm-5.2", "input": items[: MOST // 2]}).encode()
-    yield "3,000 tools", "responses", _JSON({"model": "glm-5.2", "input": "a", "tools": tools[:3_000]}).encode()
+    yield "1,000 tools", "responses", _JSON({"model": "glm-5.2", "input": "a", "tools": tools[:1_000]}).encode()
     yield f"{MANY} items", "responses", _JSON({"model": "glm-5.2", "input": items}).encode()
     yield "100,000 tools", "responses", _JSON({"model": "glm-5.2", "input": "a", "tools": tools}).encode()
     yield "2,000,000 numbers for input", "responses", _JSON({"model": "glm-5.2", "input": [1] * 2_000_000}).encode()

@@ -8,16 +8,17 @@ from trimtab.exchange import Exchange
 from trimtab.facts import TokenCount
 
 # How upstreams put it: tokens before limit, or limit before tokens.
+# A number has 12 digits at most, and is tried at its first one only: an upstream may send anything.
 _USED_FIRST = (
-    re.compile(r"(\d+)\s*tokens?\s*>\s*(\d+)"),
-    re.compile(r"\((\d+) tokens\) exceeds the available context size \((\d+) tokens\)"),
+    re.compile(r"(?<!\d)(\d{1,12})\s*tokens?\s*>\s*(\d{1,12})"),
+    re.compile(r"\((\d{1,12}) tokens\) exceeds the available context size \((\d{1,12}) tokens\)"),
 )
-_COMPLETION = re.compile(r"(\d+) (?:tokens )?(?:in|for|of) (?:the |your )?(?:completion|output)")
+_COMPLETION = re.compile(r"(?<!\d)(\d{1,12}) (?:tokens )?(?:in|for|of) (?:the |your )?(?:completion|output)")
 BYTES = 4
 """Taken for a token."""
 FAR = 20
 """A prompt of less than this part of the window is not too long: no agent could make it shorter by compacting."""
-_LIMIT_FIRST = (re.compile(r"maximum context length is (\d+) tokens.{0,80}?(\d+) tokens", re.DOTALL),)
+_LIMIT_FIRST = (re.compile(r"maximum context length is (\d{1,12}) tokens.{0,80}?(\d{1,12}) tokens", re.DOTALL),)
 
 
 def told(exchange: Exchange, error: ProxyError) -> ProxyError:

@@ -6,7 +6,7 @@ from trimtab.conversation import DialectName
 from trimtab.errors import Cause, Refused, UpstreamError
 from trimtab.exchange import Exchange
 from trimtab.facts import TokenCount
-from trimtab.overflow import numbers, told, words
+from trimtab.overflow import completion, numbers, told, words
 from trimtab.testing import StageBench
 
 CHAT = (
@@ -22,6 +22,13 @@ def exchange(dialect: str = "messages") -> Exchange:
 
 def overflow(body: bytes | None, message: str = "upstream 'x' answered 400") -> UpstreamError:
     return UpstreamError(message, cause=Cause.OVERFLOW, status=400, body=body)
+
+
+def test_a_number_without_end_is_none() -> None:
+    # int() refuses 5,000 digits; a search from each of 300,000 would take minutes.
+    for digits in ("9" * 5_000, "9" * 300_000):
+        assert numbers(f"prompt is too long: {digits} tokens > {digits} maximum") is None
+        assert completion(f"{digits} in the completion") == 0
 
 
 @pytest.mark.parametrize(

@@ -37,7 +37,7 @@ class ServeOptions(Section, frozen=True, kw_only=True):
     max_values: Count = 100_000
     """Values in a request's JSON: commas and opening brackets outside of strings."""
     max_messages: Count = 20_000
-    max_tools: Count = 3_000
+    max_tools: Count = 1_000
     max_images: Count = 1_000
     max_image_mp: Count = 100
     """Megapixels of one image, as its header says."""
