@@ -18,6 +18,7 @@ CUT = " lines cut here: too long for the window]\n"
 _DONE = re.compile(rf"^\[\d+ characters, \d+{re.escape(CUT[:-1])}$", re.MULTILINE)
 """The line. A turn that has one, or a result that was cleared, is not cut again: what is left is near the limit, on
 either side, and a second pass must change nothing."""
+_MARKS = (OPENS.encode(), CUT[:-1].encode())
 HEAD = 0.6
 """How much of what is left is the beginning."""
 
@@ -68,6 +69,14 @@ def _turn(messages: Sequence[Message], count: TokenCount, turn: range, limit: in
         if len(shorter) < len(result.text):
             going.setdefault(index, []).append((result, shorter))
     return {index: _known(messages[index], cut_) for index, cut_ in going.items()}
+
+
+def shortened(messages: Sequence[Message]) -> bool:
+    """Whether a result in a conversation was cut or cleared before it came here."""
+    return any(
+        any(mark in message.raw for mark in _MARKS) and any(_done(result.text) for result in results_of(message, {}))
+        for message in messages
+    )
 
 
 def _done(text: str) -> bool:

@@ -5,11 +5,13 @@ later request in another worker decides the same, and so does a second pass over
 Clock, prices and statistics count only through the cost gate (design.md, promise 2).
 """
 
+from itertools import pairwise
+
 from trimtab.api import Boundary, Epoch, Exchange, Owner, RiskLevel, Services
 from trimtab_stages.condense_clients import recovers
+from trimtab_stages.condense_cuts import shortened
 from trimtab_stages.condense_fitting import DEEP, Fitting
 from trimtab_stages.condense_forms import MASK, POINTS, TEXTS, record
-from trimtab_stages.condense_mask import cleared
 from trimtab_stages.condense_options import CondenseOptions, Sizes
 from trimtab_stages.condense_prepare import Preparing
 from trimtab_stages.condense_ranges import condensed, cuts, last_word, opening
@@ -71,7 +73,7 @@ class Ladder:
                 return before.epoch
             before = await self._states.of(exchange, forced, sizes, before.messages)
         received = exchange.received.messages[: before.messages]
-        if condensed(received) or cleared(received):
+        if condensed(received) or shortened(received):
             # A second pass: what was shortened is made to fit, and not shortened to save once more.
             return before.epoch
         first = before.risk.bounds[1] if not recovers(exchange) else max(before.risk.bounds[1], self._options.patience)
@@ -87,8 +89,10 @@ class Ladder:
         """Whether ten requests lie between the last epoch and this one."""
         if not before.epoch.form:
             return before.messages >= self._options.min_messages
-        between = exchange.received.messages[before.epoch.messages : boundary.messages]
-        return sum(message.role == "assistant" for message in between) >= APART
+        roles = [message.role for message in exchange.received.messages[before.epoch.messages : boundary.messages]]
+        # In Responses what the assistant says in a turn is several items in a row.
+        turns = (now == "assistant" != earlier for earlier, now in pairwise(["", *roles]))
+        return sum(turns) >= APART
 
     async def _rungs(self, exchange: Exchange, boundary: Boundary, before: State, sizes: Sizes) -> list[Epoch]:
         """The first rung that reaches its aim, else the highest, and what takes its place where that does not help."""

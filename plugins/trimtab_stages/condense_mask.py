@@ -57,15 +57,6 @@ def masked(message: Message, calls: Mapping[str, Call], *, images: bool = True) 
     return without(after, _cleared) if images and after.has(Image) else after
 
 
-def cleared(messages: Sequence[Message]) -> bool:
-    """Whether a result in a conversation is a line of ours: it was shortened before it came here."""
-    mark = OPENS.encode()
-    return any(
-        mark in message.raw and any(result.text.startswith(OPENS) for result in results_of(message, {}))
-        for message in messages
-    )
-
-
 def _cleared(image: Image) -> str:
     picture = picture_of(image)
     size = f" {picture.width}x{picture.height}" if picture.width else ""

@@ -122,6 +122,8 @@ FOUND = (
     ("condense", 5, 12),  # without its image it went to a model with less window
     ("condense, points", 5, 178),  # the window of what was compared was not the same
     ("condense, progressive", 5, 78),  # a new decision went back behind an edit made to fit
+    ("condense", 10_000, 1217),  # where a result was cut, boundaries of the second pass lay elsewhere
+    ("condense, points", 10_000, 1499),  # items of one turn were counted as requests between two epochs
     ("condense, progressive", 5, 83),  # a text of a model did not pay, and key points were not tried
 )
 """Conversations that have broken a law: the case, seed and number."""

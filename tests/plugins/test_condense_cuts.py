@@ -5,7 +5,7 @@ import pytest
 from condensing import conversation_of
 from talks import call, result, said, text, user
 from trimtab.api import Conversation, TokenCount
-from trimtab_stages.condense_cuts import cut, cuts
+from trimtab_stages.condense_cuts import cut, cuts, shortened
 
 LINES = "".join(f"line {number}\n" for number in range(1_000))
 
@@ -94,3 +94,15 @@ def test_a_turn_with_a_cleared_result_is_left_as_it_is() -> None:
     cleared = result("chat", "a", "[Old tool result cleared: read a, 44 lines. Run it again if needed.]")
     made = conversation_of([user("go"), uses, cleared, result("chat", "b", LINES)])
     assert cuts(made, counted(made), 2_000) == {}
+
+
+@pytest.mark.parametrize("dialect", ["chat", "messages"])
+def test_a_conversation_that_comes_shortened_is_known(dialect: str) -> None:
+    def talk(content: str) -> bool:
+        made = [user("go"), call(dialect, "c", "read", path="a"), result(dialect, "c", content), said("so")]
+        return shortened(conversation_of(made, dialect).messages)
+
+    assert talk(cut(LINES, 1_000))
+    assert talk("[Old tool result cleared: read a, 44 lines. Run it again if needed.]")
+    assert not talk(LINES)
+    assert not talk("a page on [Old tool result cleared: x], and on lines cut here: too long for the window]")

@@ -7,7 +7,7 @@ import pytest
 from talks import body, call, picture, png, result, said, steps, text, user
 from trimtab.api import Image, Message
 from trimtab.testing import StageBench
-from trimtab_stages.condense_mask import cleared, masks
+from trimtab_stages.condense_mask import masks
 
 LONG = "some words of a file\n" * 40
 DIALECTS = pytest.mark.parametrize("dialect", ["chat", "messages"])
@@ -109,12 +109,3 @@ def test_results_with_images_go_too(dialect: str) -> None:
     exchange = StageBench().exchange(body(made), dialect=dialect)
     exchange.edit_all(dict(masks(exchange.conversation.messages, 1, len(made) - 1)), "")
     assert len(exchange.edits) == 5 + bool(shot)
-
-
-@DIALECTS
-def test_a_conversation_that_comes_cleared_is_known(dialect: str) -> None:
-    talk = messages([user("go"), *steps(dialect, 3), said("so")], dialect)
-    assert not cleared(talk)
-    assert cleared([masks(talk, 1, 6).get(index, message) for index, message in enumerate(talk)])
-    quoting = [user("go"), call(dialect, "c", "read"), result(dialect, "c", "a page on [Old tool result cleared: x]")]
-    assert not cleared(messages(quoting, dialect))
