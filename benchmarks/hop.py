@@ -14,7 +14,7 @@ from typing import Literal, NamedTuple
 
 import uvloop
 
-from .lab.bodies import LARGE, MESSAGES, PATHS, TOOLS, Client, agent, small
+from .lab.bodies import HUGE, LARGE, MESSAGES, PATHS, ROOMY, TOOLS, Client, agent, small
 from .lab.load import BadAnswer, Plan, load
 from .lab.mock import CHUNKS, PACE
 from .lab.targets import NotStarted, Target, cores, cpu, ready, running
@@ -68,10 +68,12 @@ def _parser() -> argparse.ArgumentParser:
 def plans(client: Client, seconds: float) -> dict[str, Plan]:
     """The loads by name; the streams come last."""
     path, seconds = PATHS[client], min(seconds, 30.0)
+    huge = agent(client, model=ROOMY[client], size=HUGE, number=2 * MESSAGES)
     return {
         "1 KB, 1 connection": Plan(path, small(client), 1, seconds),
         "1 KB, 32 connections": Plan(path, small(client), 32, seconds),
         f"{LARGE // 1000} KB, 1 new message": Plan(path, agent(client), 1, seconds, 4_000),
+        f"{HUGE // 1000} KB, 1 new message": Plan(path, huge, 1, seconds, 4_000),
         f"{STREAMS} paced streams": Plan(path, small(client, stream=True), STREAMS, streams=True),
     }
 
@@ -107,12 +109,14 @@ def _centiles(times: Sequence[float]) -> tuple[float, float]:
 def report(samples: Sequence[Sample], client: str) -> str:
     """The table: of the rounds the best one, and the median."""
     lines = [
-        f"Client dialect {client}; {LARGE // 1000} KB is {MESSAGES} messages and {TOOLS} tools. {cores_text()}",
+        f"Client dialect {client}; {LARGE // 1000} KB is {MESSAGES} messages and {TOOLS} tools, "
+        f"{HUGE // 1000} KB twice as many messages. {cores_text()}",
         "CPU: user and system time of the target's processes, per request in ms, or per chunk in us",
         f"({STREAMS} streams of {CHUNKS} chunks, {PACE * 1000:.0f} ms apart). "
         "p50, p99: of a request, or from writing to reading a chunk.",
         "",
-        f"{'load':24}{'target':9}{'CPU best':>10}{'median':>9}{'x bare':>8}{'p50 ms':>9}{'p99 ms':>9}{'per s':>9}",
+        f"{'load':24}{'target':9}{'CPU best':>10}{'median':>9}{'x bare':>8}{'above':>8}"
+        f"{'p50 ms':>9}{'p99 ms':>9}{'per s':>9}",
     ]
     for name in dict.fromkeys(sample.load for sample in samples):
         lines += _block([sample for sample in samples if sample.load == name])
@@ -143,10 +147,10 @@ def _block(samples: Sequence[Sample]) -> list[str]:
 def _costs(samples: Sequence[Sample], bare: float | None) -> str:
     best = _best(samples)
     if best is None or not bare:
-        return f"{'-':>10}{'-':>9}{'-':>8}"
+        return f"{'-':>10}{'-':>9}{'-':>8}{'-':>8}"
     digits = 0 if best > 20 else 3
     middle = median(sample.cpu or 0.0 for sample in samples)
-    return f"{best:10.{digits}f}{middle:9.{digits}f}{best / bare:8.2f}"
+    return f"{best:10.{digits}f}{middle:9.{digits}f}{best / bare:8.2f}{best - bare:8.{min(digits, 2)}f}"
 
 
 def _best(samples: Sequence[Sample]) -> float | None:

@@ -14,8 +14,11 @@ Make = Callable[[], list[bytes]]
 
 PATHS: dict[Client, str] = {"messages": "/v1/messages", "chat": "/v1/chat/completions"}
 MODELS: dict[Client, str] = {"messages": "glm-4.6", "chat": "glm-4.6-openai"}
-SMALL, LARGE = 1_000, 421_000
+ROOMY: dict[Client, str] = {"messages": "glm-5.2", "chat": "glm-5.2-openai"}
+"""Models whose window holds the huge body, of 290,000 tokens."""
+SMALL, LARGE, HUGE = 1_000, 421_000, 1_060_000
 MESSAGES, TOOLS = 200, 15
+"""Those of the large body; the huge one has twice as many messages."""
 WORDS = re.findall(
     r"\w+",
     "path index node value error result stream token cache the of and to in is that for with this from have or one had "
@@ -31,8 +34,11 @@ def small(client: Client, *, stream: bool = False, model: str = "") -> Make:
     return lambda: [body]
 
 
-def agent(client: Client, *, model: str = "") -> Make:
-    """A body of 421 KB with 200 messages (199 for Anthropic) and 15 tools; only the last message is new each time."""
+def agent(client: Client, *, model: str = "", size: int = LARGE, number: int = MESSAGES) -> Make:
+    """A body of 421 KB with 200 messages (199 for Anthropic) and 15 tools, or of another size and number of messages.
+
+    Only the last message is new each time.
+    """
     rng = Random(7)
     tools = [_tool(client, f"tool_{number}", _prose(rng, 500)) for number in range(TOOLS)]
     around = (
@@ -41,8 +47,8 @@ def agent(client: Client, *, model: str = "") -> Make:
         | _prompt(client, _prose(rng, 12_000), _prose(rng, 800))
     )
     first = around.pop("messages")
-    room = (LARGE - len(_json(around))) // (MESSAGES // 2)
-    messages = [*first, *_turns(client, rng, room, MESSAGES - len(first))][: MESSAGES - 1]
+    room = (size - len(_json(around))) // (number // 2)
+    messages = [*first, *_turns(client, rng, room, number - len(first))][: number - 1]
     if messages[-1]["role"] != "assistant":  # the new message is the result of a call
         messages.pop()
     before = _json(around)[:-1] + b',"messages":' + _json(messages)[:-1] + b","
