@@ -5,6 +5,7 @@ Nothing of the client's text or of its headers comes in, so there is nothing to 
 
 import json
 import re
+from functools import lru_cache
 from typing import Any, Literal
 
 import msgspec
@@ -84,6 +85,12 @@ class Line(msgspec.Struct):
     queue_s: float = 0.0
 
     @property
+    def changed(self) -> bool:
+        """Whether anything came in between: an edit, a loss, a note, another attempt, a wait."""
+        told = self.edits or self.dropped or self.notes or self.retried
+        return bool(told or self.attempts > 1 or self.backoff_s or self.queue_s)
+
+    @property
     def stages_ms(self) -> float:
         """Milliseconds spent in the stages: our own work, without the upstream's."""
         return round(sum(seconds for _, seconds in self.timings) * 1000, 2)
@@ -149,7 +156,7 @@ def severity(line: Line, slow_ms: float, error_ms: float) -> str:
 
 def fields_of(line: Line, detail: Detail, *, timings: bool) -> dict[str, Any]:
     """The names and values of a line in their order; what is empty is left out."""
-    fields = _names(line) | _numbers(line) | _changes(line)
+    fields = _names(line) | _numbers(line) | (_changes(line) if line.changed else {})
     if timings or detail == "full":
         fields["stages_ms"] = line.stages_ms
         fields["stages"] = ",".join(f"{name}:{seconds * 1000:.2f}" for name, seconds in line.timings)
@@ -232,7 +239,12 @@ _NUMBERS = frozenset({int, float})
 def _word(value: Any) -> str:
     if not isinstance(value, str):
         return str(value).lower()
-    text = str(value)
+    return _spelled(str(value))
+
+
+@lru_cache(maxsize=1024)
+def _spelled(text: str) -> str:
+    """A text as it stands in a line; but for the ids, lines repeat each other's."""
     if _PLAIN.fullmatch(text) and len(text) <= _LONGEST:
         return text
     return json.dumps(text if len(text) <= _LONGEST else f"{text[:_LONGEST]}...")

@@ -114,7 +114,7 @@ class Writer:
 
     async def start(self, status: int, fields: Mapping[str, str]) -> None:
         """Send the head of the answer."""
-        encoded = headers.encode({name.lower(): value for name, value in {**self.base, **fields}.items()})
+        encoded = headers.encode({**self.base, **fields})
         self.status, self.began = status, perf_counter()
         await self._send({"type": "http.response.start", "status": status, "headers": encoded})
 

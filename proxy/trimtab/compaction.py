@@ -26,7 +26,7 @@ SYSTEM_PHRASES = (b"You are a helpful AI assistant tasked with summarizing conve
 
 def requested(conversation: Conversation, headers: Mapping[str, str]) -> bool:
     """Whether this request asks for a summary of the conversation itself."""
-    if any(headers.get(name, "").lower() not in ("", "0", "false") for name in HEADERS):
+    if not headers.keys().isdisjoint(HEADERS) and any(_set(headers.get(name, "")) for name in HEADERS):
         return True
     if conversation.messages and _says(conversation.messages[-1], ("user",), PHRASES):
         return True
@@ -34,6 +34,10 @@ def requested(conversation: Conversation, headers: Mapping[str, str]) -> bool:
     if any(phrase in system for phrase in SYSTEM_PHRASES):
         return True
     return bool(conversation.messages) and _says(conversation.messages[0], ("system", "developer"), SYSTEM_PHRASES)
+
+
+def _set(value: str) -> bool:
+    return value.lower() not in ("", "0", "false")
 
 
 def _says(message: Message, roles: tuple[str, ...], phrases: tuple[bytes, ...]) -> bool:

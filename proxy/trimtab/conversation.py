@@ -164,7 +164,10 @@ class Head:
 
     def raw(self, name: str) -> bytes | None:
         """The JSON of a member as it would leave, None where it is absent."""
-        return self.changes[name] if name in self.changes else self.scanned.value(name)
+        if name in self.changes:
+            return self.changes[name]
+        span = self.scanned.members.get(name)
+        return None if span is None else self.scanned.raw[span[0] : span[1]]
 
     def get(self, name: str) -> Any:
         """The decoded value of a member, None where it is absent or null."""
@@ -227,6 +230,10 @@ class Conversation(msgspec.Struct, frozen=True):
 
     def has(self, kind: type[Block]) -> bool:
         """Whether any message holds a block of `kind`."""
+        if not self.prefixes:
+            # Of edited messages nothing is known along the conversation, but of each.
+            found = [message.notes[kind] if kind in message.notes else message.has(kind) for message in self.messages]
+            return True in found
         return self.fold(kind, start=False, step=lambda found, message: found or message.has(kind))
 
     def fold(self, key: Any, start: T, step: Callable[[T, Message], T]) -> T:
@@ -245,8 +252,11 @@ class Conversation(msgspec.Struct, frozen=True):
 
     def reached(self, key: Any, start: T) -> tuple[int, T]:
         """Over how many messages something was worked out already, and the result; none and `start` at first."""
+        prefixes = self.prefixes
+        if prefixes and (whole := prefixes[-1].known.get(key)) is not None:
+            return len(prefixes), whole[0]
         at = self._last(key)
-        return (at, self.prefixes[at - 1].known[key][0]) if at else (0, start)
+        return (at, prefixes[at - 1].known[key][0]) if at else (0, start)
 
     def remember(self, key: Any, value: Any, *, back: int = 0) -> None:
         """Keep a result over all messages, or all but the last `back`, for the turns to come.

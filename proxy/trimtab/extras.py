@@ -6,10 +6,12 @@ unknown members broke none of the ten agents tried). `core.extras = false` leave
 
 import re
 from collections.abc import Sequence
+from functools import cache
 from typing import Any
 
 import msgspec
 
+from trimtab.conversation import Message
 from trimtab.dialects import edits, sse
 from trimtab.dialects.edits import Misfit, Path
 from trimtab.errors import BadRequest
@@ -21,6 +23,7 @@ from trimtab.models import Target
 PER_TOKEN = 4
 """Characters of a reply that are taken for a token, where its upstream tells no usage at all."""
 
+_TEXTS = (TextDelta, ThinkingDelta)  # as a union it would be made anew for each event
 ENDPOINTS = {"messages": "anthropic", "chat": "openai", "responses": "openai"}
 
 
@@ -92,7 +95,7 @@ def _silent(usage: Usage | None, characters: int) -> bool:
 
 def size(event: Event) -> int:
     """Characters of a reply that an event brings."""
-    if isinstance(event, TextDelta | ThinkingDelta):
+    if isinstance(event, _TEXTS):
         return len(event.text)
     return len(event.json) if isinstance(event, ToolDelta) else 0
 
@@ -113,16 +116,15 @@ def saved(exchange: Exchange) -> int:
     if not exchange.edits:
         return 0
     count = exchange.get(TokenCount)
-    removed = sum(_size(edit.before) - _size(edit.after) for edit in exchange.edits if edit.index is not None)
+    removed = sum([_size(edit.before) - _size(edit.after) for edit in exchange.edits if edit.index is not None])
     if count is None or removed <= 0:
         return 0
-    left = sum(len(message.raw) for message in exchange.conversation.messages)
+    left = sum([len(message.raw) for message in exchange.conversation.messages])
     return round(removed * sum(count.messages) / left) if left else 0
 
 
-def _size(part: Any) -> int:
-    raw = getattr(part, "raw", part)
-    return len(raw) if isinstance(raw, bytes) else 0
+def _size(part: Message | bytes | None) -> int:
+    return len(part.raw) if isinstance(part, Message) else 0
 
 
 def annotate(raw: bytes, added: dict[Path, Any]) -> bytes:
@@ -161,12 +163,24 @@ def _appended(raw: bytes, added: dict[Path, Any]) -> bytes:
     key = _USAGE.match(body, at) if usage[:1] == b"{" and b'"' in usage and body[-1:] == b"}" else None
     if key is None or not body.startswith(usage, key.end()) or body.find(b'"usage"', key.end()) >= 0:
         return b""
-    inner = {path[1]: value for path, value in added.items() if path[0] == "usage" and len(path) == 2}
-    outer = {path[0]: value for path, value in added.items() if len(path) == 1}
-    if len(inner) + len(outer) < len(added) or any(f'"{name}"'.encode() in body for name in (*inner, *outer)):
-        return b""
+    inner, outer = {}, {}
+    for path, value in added.items():
+        if _quoted(path[-1]) in body:
+            return b""
+        if len(path) == 1:
+            outer[path[0]] = value
+        elif path[0] == "usage" and len(path) == 2:
+            inner[path[1]] = value
+        else:
+            return b""
     behind = key.end() + len(usage)
     return b"".join((raw[:start], _with(body[:behind], inner), _with(body[behind:], outer), raw[end:]))
+
+
+@cache
+def _quoted(name: str | int) -> bytes:
+    """A member's name as it stands in JSON; those that are added are few."""
+    return f'"{name}"'.encode()
 
 
 def _with(text: bytes, members: dict[Any, Any]) -> bytes:

@@ -40,16 +40,14 @@ class Guard:
     def __init__(self, clock: Clock, counters: Counters, core: "CoreOptions | None" = None) -> None:
         self._clock = clock
         self._counters = counters
-        self._timeout = TIMEOUT if core is None else core.stage_timeout
-        self._timeouts: Mapping[str, float] = {} if core is None else core.stage_timeouts
+        self.usual = TIMEOUT if core is None else core.stage_timeout
+        """How long a stage may work on a request, in seconds; 0 is no limit."""
+        self.times: Mapping[str, float] = {} if core is None else core.stage_timeouts
+        """The same for some stages, by label."""
         self._failures = FAILURES if core is None else core.stage_failures
         self._rest = REST if core is None else core.stage_rest
         self.rows: dict[tuple[str, str], Row] = {}
         """The hooks that failed last, by their stage's label and their name."""
-
-    def seconds(self, label: str) -> float:
-        """How long a stage may work on a request; 0 is no limit."""
-        return self._timeouts.get(label, self._timeout)
 
     def left_out(self) -> frozenset[str]:
         """The stages that the next exchange goes without. One whose rest is over is tried by that exchange alone."""
@@ -110,8 +108,8 @@ class Limit:
     """
 
     def __init__(self, guard: Guard) -> None:
-        self._guard = guard
-        self._due = math.inf
+        self._usual, self._times = guard.usual, guard.times
+        self._due = self._looks = math.inf
         self._seconds = 0.0
         self._timer: asyncio.TimerHandle | None = None
         self._over = False
@@ -133,9 +131,9 @@ class Limit:
         """The next stage begins."""
         if self._over:
             self._forgive()
-        self._seconds = self._guard.seconds(label)
-        self._due = self._loop.time() + self._seconds if self._seconds else math.inf
-        if self._due < math.inf and (self._timer is None or self._timer.when() > self._due):
+        self._seconds = seconds = self._times.get(label, self._usual)
+        self._due = due = self._loop.time() + seconds if seconds else math.inf
+        if due < self._looks:
             self._set()
 
     def fault(self, label: str) -> Exception | None:
@@ -157,10 +155,11 @@ class Limit:
     def _set(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
+        self._looks = self._due
         self._timer = self._loop.call_at(self._due, self._late)
 
     def _late(self) -> None:
-        self._timer = None
+        self._timer, self._looks = None, math.inf
         if self._loop.time() < self._due:
             if self._due < math.inf:
                 self._set()

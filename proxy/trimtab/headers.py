@@ -141,18 +141,19 @@ _NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
 
 
 def encode(headers: Mapping[str, str]) -> list[tuple[bytes, bytes]]:
-    """Headers as ASGI wants them; what cannot stand in a value is replaced by a question mark, a bad name left out."""
-    return [(known, _value(value)) for name, value in headers.items() if (known := _name(name))]
+    """Headers as ASGI wants them, each name once, in lower case; of two the later one counts.
+
+    What cannot stand in a value is replaced by a question mark, a bad name left out.
+    """
+    known = {_name(name): str(value) for name, value in headers.items()}
+    known.pop(b"", None)
+    all_values = "".join(known.values())
+    if all_values.isascii() and all_values.isprintable():
+        return [(name, value.encode()) for name, value in known.items()]
+    return [(name, _UNSAFE.sub("?", value).encode("latin-1")) for name, value in known.items()]
 
 
 @lru_cache(maxsize=1024)
 def _name(name: str) -> bytes:
     """The bytes of a header's name, none for a bad one; there are few names."""
     return name.lower().encode("latin-1") if _NAME.fullmatch(name) else b""
-
-
-def _value(value: str) -> bytes:
-    text = str(value)
-    if not (text.isascii() and text.isprintable()):
-        text = _UNSAFE.sub("?", text)
-    return text.encode("latin-1")

@@ -15,6 +15,8 @@ of the loop."""
 MOST = 1024 * 1024
 """Bytes of a body that wait for the app at most; then nothing more is read from the socket."""
 STATUS_LINES = {status.value: f"HTTP/1.1 {status.value} {status.phrase}".encode() for status in HTTPStatus}
+OURS = frozenset({b"connection", b"transfer-encoding"})
+"""Headers that a connection writes itself; ASGI has their names in lower case."""
 BODILESS = frozenset({204, 304})
 """Statuses whose answers have no body (RFC 9110 6.4.1)."""
 
@@ -196,29 +198,25 @@ class Turn:
             raise ValueError(f"{kind} has no place here")
 
     def _start(self, status: int, fields: Iterable[tuple[bytes, bytes]]) -> None:
-        lines, own = [STATUS_LINES.get(status) or b"HTTP/1.1 %d " % status], None
-        for name, value in fields:
-            lowered = name.lower()
-            if lowered == b"transfer-encoding":
-                continue
-            if lowered == b"connection":
-                self._keep &= value.strip().lower() != b"close"
-                continue
-            if lowered == b"content-length":
-                own = int(value)
-            lines.append(b"%b: %b" % (name, value))
-        self._left = 0 if self.method == "HEAD" or status in BODILESS else own
+        kept = [*fields]
+        told = dict(kept)
+        if not told.keys().isdisjoint(OURS):
+            self._keep &= told.get(b"connection", b"").strip().lower() != b"close"
+            kept = [field for field in kept if field[0] not in OURS]
+        head = _head(STATUS_LINES.get(status) or b"HTTP/1.1 %d " % status, kept)
+        own = told.get(b"content-length")
+        self._left = 0 if self.method == "HEAD" or status in BODILESS else None if own is None else int(own)
         if self._left is None:
             self._chunked = self._modern
             self._keep &= self._modern
             if self._modern:
-                lines.append(b"transfer-encoding: chunked")
+                head += b"transfer-encoding: chunked\r\n"
         self._keep &= not self._line.stopping
         if not self._keep:
-            lines.append(b"connection: close")
+            head += b"connection: close\r\n"
         elif not self._modern:
-            lines.append(b"connection: keep-alive")
-        self._head, self._answer = _joined(lines), status
+            head += b"connection: keep-alive\r\n"
+        self._head, self._answer = head + b"\r\n", status
 
     def _body(self, data: bytes, *, more: bool) -> None:
         if self._left is not None:
@@ -248,10 +246,9 @@ class Turn:
         return data
 
 
-def _joined(lines: list[bytes]) -> bytes:
-    """A head. Raises ValueError where a value would end its line: what stands behind that would be a header too."""
-    head = b"\r\n".join([*lines, b"", b""])
-    breaks = len(lines) + 1
-    if head.count(b"\n") != breaks or head.count(b"\r") != breaks or b"\0" in head:
+def _head(first: bytes, fields: list[tuple[bytes, bytes]]) -> bytes:
+    """The lines of a head. Raises ValueError where one would end early: what stands behind would be a header too."""
+    lines = b"".join([b"%b: %b\r\n" % field for field in fields])
+    if not (lines.count(b"\n") == lines.count(b"\r") == len(fields)) or b"\0" in lines:
         raise ValueError("a header of the answer holds a line break or NUL")
-    return head
+    return b"%b\r\n%b" % (first, lines)

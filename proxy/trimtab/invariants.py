@@ -62,20 +62,13 @@ def _blocks(message: Message) -> tuple[Block, ...]:
         return ()
 
 
-def _uses(message: Message) -> frozenset[str]:
-    return _ids(message, "uses", ToolUse)
-
-
-def _results(message: Message) -> frozenset[str]:
-    return _ids(message, "results", ToolResult)
-
-
-def _ids(message: Message, key: str, kind: type[ToolUse] | type[ToolResult]) -> frozenset[str]:
-    """The ids of a message's calls or results, found once per message."""
-    found = message.notes.get(key)
-    if found is None:
-        found = message.notes[key] = frozenset(block.id for block in _blocks(message) if isinstance(block, kind))
-    return frozenset(found)
+def _calls(message: Message) -> tuple[frozenset[str], frozenset[str]]:
+    """The ids of a message's calls and results, found once per message."""
+    blocks = _blocks(message)
+    uses = frozenset(block.id for block in blocks if isinstance(block, ToolUse))
+    results = frozenset(block.id for block in blocks if isinstance(block, ToolResult))
+    message.notes["paired"] = uses, results
+    return uses, results
 
 
 def _pairing(messages: Sequence[Message]) -> list[str]:
@@ -87,15 +80,18 @@ def _pairing(messages: Sequence[Message]) -> list[str]:
     open_calls: frozenset[str] = frozenset()
     calling = False
     for message in messages:
-        results = _results(message)
-        found += [f"tool result '{name}' has no call before it" for name in sorted(results - open_calls)]
-        open_calls -= results
+        uses, results = message.notes.get("paired") or _calls(message)
+        if results:
+            if not results <= open_calls:
+                found += [f"tool result '{name}' has no call before it" for name in sorted(results - open_calls)]
+            open_calls -= results
         if message.codec.name == "responses" and (calling or message.role != "assistant"):
-            open_calls |= _uses(message)
+            open_calls |= uses
             calling = calling and message.role in ("assistant", "")
         elif message.role != "tool" or not results:
-            found += _unanswered(open_calls)
-            open_calls, calling = _uses(message), True
+            if open_calls:
+                found += _unanswered(open_calls)
+            open_calls, calling = uses, True
     return found + _unanswered(open_calls)
 
 
@@ -118,6 +114,8 @@ def _empty(messages: Sequence[Message]) -> list[str]:
     found = []
     for message in messages:
         empty = message.notes.get("empty")
+        if empty is False:
+            continue
         if empty is None:
             blocks = _blocks(message)
             empty = message.notes["empty"] = not blocks or _blank(blocks)
@@ -138,7 +136,7 @@ def _blank(blocks: Sequence[Block]) -> bool:
 
 def _marks(conversation: Conversation) -> list[str]:
     """I3: at most four cache breakpoints; one fault for each that is too many."""
-    marks = sum(marks_in(message) for message in conversation.messages)
+    marks = _all_marks(conversation)
     marks += sum(block.raw.count(b'"cache_control"') for block in conversation.system)
     marks += sum(tool.raw.count(b'"cache_control"') for tool in conversation.tools)
     return [f"there are more than {MAX_MARKS} cache marks"] * (marks - MAX_MARKS)
@@ -179,7 +177,9 @@ def _pairs(before: Conversation, after: Conversation, edits: Sequence[Edit]) -> 
 
 
 def _all_marks(conversation: Conversation) -> int:
-    return sum(marks_in(message) for message in conversation.messages)
+    # The notes themselves: a call for each of many messages costs more than all else here.
+    messages = conversation.messages
+    return sum([message.notes["marks"] if "marks" in message.notes else marks_in(message) for message in messages])
 
 
 def _compared(old: Message, new: Message) -> str:

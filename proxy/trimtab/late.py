@@ -29,6 +29,6 @@ def check(body: bytes, upstream: Dialect) -> None:
     if _WORD not in body:
         return
     events = upstream.unfold(body)
-    said = any(isinstance(event, TextDelta | ThinkingDelta | ToolStart) for event in events)
+    said = any(isinstance(event, (TextDelta, ThinkingDelta, ToolStart)) for event in events)
     if not said and any(isinstance(event, Finished) and event.reason is StopReason.CONTEXT for event in events):
         raise UpstreamError("the prompt is too long for the model: its answer is empty", cause=Cause.OVERFLOW)

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Callable, Iterable, Sequence
 from time import perf_counter
-from typing import Any
+from typing import Any, get_args
 
 from loguru import logger
 
@@ -12,7 +12,7 @@ from trimtab.conversation import Conversation, Image
 from trimtab.counted import settled
 from trimtab.errors import ProxyError, Refused, StageFailed
 from trimtab.events import Event, Finished
-from trimtab.exchange import Edit, Exchange
+from trimtab.exchange import Edit, Exchange, Operation
 from trimtab.facts import Fact, Overflowed, TokenCount
 from trimtab.guard import Guard, Limit, breathe
 from trimtab.hookspecs import Reply, Stage
@@ -45,6 +45,10 @@ class Pipeline:
             bound.stage.label for bound in chain.request if TokenCount in bound.stage.needs and not bound.stage.rough
         }
         """The stages that an estimate of the tokens does not do for."""
+        self._requests = {
+            operation: [bound for bound in chain.request if operation in bound.stage.operations]
+            for operation in get_args(Operation)
+        }
         self.wanted = frozenset(kind for bound in chain.event for kind in bound.stage.wants)
 
     async def request(self, exchange: Exchange, *, again: bool = False) -> Reply | None:
@@ -55,18 +59,18 @@ class Pipeline:
         if not again:
             exchange.last()
             exchange.skipped = self.guard.left_out()
+        skipped, timings = exchange.skipped, exchange.timings
         with self.guard.timing() as limit:
-            for stage, call in self.chain.request:
-                if exchange.operation not in stage.operations or (again and stage.once):
-                    continue
-                if stage.label in exchange.skipped:
+            for stage, call in self._requests[exchange.operation]:
+                label, once = stage.label, stage.once
+                if (again and once) or label in skipped:
                     continue
                 if exchange.large:
                     await breathe()
-                begun, before = perf_counter(), exchange.snapshot() if stage.once else None
-                limit.begin(stage.label)
+                begun, before = perf_counter(), exchange.snapshot() if once else None
+                limit.begin(label)
                 reply = await self._guarded(exchange, stage, call, limit)
-                exchange.timings.append((stage.label, perf_counter() - begun))
+                timings.append((label, perf_counter() - begun))
                 if before is not None:
                     exchange.last(before)
                 if reply is not None:
@@ -99,14 +103,14 @@ class Pipeline:
     async def _guarded(
         self, exchange: Exchange, stage: Stage[Any], call: Callable[..., Any], limit: Limit
     ) -> Reply | None:
-        saved, edits = exchange.snapshot(), len(exchange.edits)
-        exchange.stage = stage.label
+        saved = exchange.snapshot()
+        exchange.stage = label = stage.label
         try:
-            if stage.label in self._exact:
+            if label in self._exact:
                 await settled(exchange)
             reply: Reply | None = await call(exchange)
             if reply is not None or exchange.conversation is not saved[0]:
-                _check(exchange, stage, saved[0], exchange.edits[edits:], reply)
+                _check(exchange, stage, saved[0], exchange.edits[saved[3][0] :], reply)
         except ProxyError as error:
             # What an optional stage could not read, or was not answered, costs its work and no more; a no is a no.
             if not stage.optional or isinstance(error, Refused):

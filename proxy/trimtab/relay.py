@@ -40,6 +40,7 @@ from trimtab.translate import Spelling, respelled
 
 _BLOCKS = (TextDelta, ThinkingDelta, ToolStart, ToolDelta, BlockStop)
 _ALWAYS = (Started, Finished, Failed)
+_ENDS = (Finished, Failed)
 _NO_CHOICE = re.compile(rb'"choices"[ ]*:[ ]*\[[ ]*\]')
 _USAGE = re.compile(rb'"usage"[ ]*:[ ]*\{')
 
@@ -276,7 +277,8 @@ class Relay:
 
 def ends(events: Sequence[Event]) -> bool:
     """Whether a reply comes to its end in these events, a good one or a failure."""
-    return any(isinstance(event, Finished | Failed) for event in events)
+    # A type written as a union would be made anew for each event.
+    return any(isinstance(event, _ENDS) for event in events)
 
 
 def _last(frame: bytes) -> bool:

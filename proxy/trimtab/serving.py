@@ -296,7 +296,7 @@ class Serving:
             fields["x-trimtab-dropped"] = ",".join(exchange.dropped)
         outcome = exchange.outcome
         waits = (("queue", outcome.queue_s), ("retry", outcome.backoff_s), ("upstream", self._waited))
-        steps = [*exchange.timings, *(step for step in waits if step[1])]
+        steps = exchange.timings + [step for step in waits if step[1]]
         told = [f"{label};dur={seconds * 1000:.2f}" for label, seconds in steps]
         if exchange.timings:
             label, seconds = max(exchange.timings, key=itemgetter(1))

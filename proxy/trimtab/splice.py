@@ -15,7 +15,12 @@ import msgspec
 
 from trimtab.errors import BadRequest
 
-_KEY = re.compile(rb'[ \t\r\n]*("[^"\\]*(?:\\.[^"\\]*)*")[ \t\r\n]*:[ \t\r\n]*')
+_MEMBER = re.compile(
+    rb'[ \t\r\n]*("[^"\\]*(?:\\.[^"\\]*)*")[ \t\r\n]*:[ \t\r\n]*'
+    rb'(?:("[^"\\]*(?:\\.[^"\\]*)*"|[^,\[\]{}" \t\r\n]+)[ \t\r\n]*([,}])[ \t\r\n]*)?',
+    re.DOTALL,
+)
+"""A key, and behind it what is no array and no object: the value, and what stands behind that."""
 _NEXT = re.compile(rb"[ \t\r\n]*([,\]}])[ \t\r\n]*")
 _STRING = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"', re.DOTALL)
 _SCALAR = re.compile(rb"[^,\]} \t\r\n]+")
@@ -74,27 +79,35 @@ def scan(body: bytes, arrays: tuple[str, ...], most: int = sys.maxsize) -> Scann
     repeated: set[str] = set()
     order: list[tuple[str, int, int]] = []
     at = raw.index(b"{") + 1
-    while key := _KEY.match(raw, at):
-        quoted = key[1]
+    while member := _MEMBER.match(raw, at):
+        quoted, key = member[1], member.start(1)
         name = _name(quoted) if len(quoted) <= _LONGEST else _text(quoted)
         if name in members:
             repeated.add(name)
             if name in names:
                 raise _twice(name)
-        start = key.end()
-        if name in names and raw[start] == 0x5B:
-            items[name], end = _walk(raw, start, getattr(cut, name), name)
+        if (separator := member[3]) is not None:
+            (start, end), at = member.span(2), member.end()
         else:
-            end = skip_value(raw, start)
-        members[name], keys[name] = (start, end), key.start(1)
-        order.append((name, key.start(1), end))
+            start = member.end()
+            if name in names and raw[start] == 0x5B:
+                items[name], end = _walk(raw, start, getattr(cut, name), name)
+            else:
+                end = skip_value(raw, start)
+            separator, at = _separator(raw, end)
+        members[name], keys[name] = (start, end), key
+        order.append((name, key, end))
         if len(order) > most:
             raise BadRequest(f"the body has more than {most} members: send those of the API only")
-        after = _NEXT.match(raw, end)
-        if after is None or after.group(1) != b",":
+        if separator != b",":
             break
-        at = after.end()
     return Scanned(raw, members, keys, items, frozenset(repeated), mended, tuple(order))
+
+
+def _separator(raw: bytes, end: int) -> tuple[bytes, int]:
+    """What stands behind a value that ends at `end`, and where the next key may begin."""
+    after = _NEXT.match(raw, end)
+    return (b"", end) if after is None else (after[1], after.end())
 
 
 _LONGEST = 64

@@ -181,3 +181,8 @@ def test_another_vendor_is_told_no_account_session_or_request() -> None:
 def test_a_changed_body_does_not_carry_the_clients_idempotency_key() -> None:
     sent = {"idempotency-key": "i", "session-id": "s"}
     assert headers.to_upstream(sent, CHAT, None, None, "chat", unchanged=False).keys() & sent.keys() == {"session-id"}
+
+
+def test_a_header_told_twice_in_other_letters_leaves_once_with_the_later_value() -> None:
+    encoded = headers.encode({"X-Request-Id": "a", "x-other": "b", "x-request-id": "c", "bad name": "d"})
+    assert encoded == [(b"x-request-id", b"c"), (b"x-other", b"b")]

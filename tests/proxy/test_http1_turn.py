@@ -130,7 +130,7 @@ async def test_answers_without_a_body(method: str, status: int) -> None:
 
 
 async def test_a_connection_ends_where_the_app_the_client_or_the_server_says_so() -> None:
-    for keep, stopping, fields in ((False, False, ()), (True, True, ()), (True, False, ((b"Connection", b"close"),))):
+    for keep, stopping, fields in ((False, False, ()), (True, True, ()), (True, False, ((b"connection", b"close"),))):
         line, turn = turned(keep=keep)
         line.stopping = stopping
         turn.complete()

@@ -403,3 +403,21 @@ def items(*kinds: str) -> Conversation:
 )
 def test_calls_in_a_row_of_items_wait_for_all_their_outputs(kinds: str, found: list[str]) -> None:
     assert faults(items(*kinds.split())) == found
+
+
+def test_what_is_noted_of_a_message_leaves_the_notes_of_stages_alone() -> None:
+    exchange = parsed([turn("user", text("u")), turn("assistant", use("1")), turn("user", result("1", text("r")))])
+    message = exchange.conversation.messages[1]
+    # The name under which stages keep the calls that a message makes.
+    message.notes["calls"] = theirs = object()
+    assert faults(exchange.conversation) == faults(exchange.conversation) == []
+    assert message.notes["calls"] is theirs
+
+
+def test_marks_are_counted_where_only_some_messages_have_been_looked_at() -> None:
+    marks = {"cache_control": {"type": "ephemeral"}}
+    exchange = parsed([turn("user", *[text("t", **marks) for _ in range(MAX_MARKS)]), turn("assistant", text("a"))])
+    assert faults(exchange.conversation) == []
+    more = parsed([turn("user", *[text("t", **marks) for _ in range(MAX_MARKS + 1)])]).conversation.messages
+    both = exchange.conversation.with_messages((*exchange.conversation.messages, *more))
+    assert faults(both) == [f"there are more than {MAX_MARKS} cache marks"] * (MAX_MARKS + 1)
