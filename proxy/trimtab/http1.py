@@ -15,7 +15,7 @@ from loguru import logger
 
 from trimtab.blame import where
 from trimtab.http1_reader import Asked, Reader
-from trimtab.http1_refusals import Refused, refusal
+from trimtab.http1_refusals import CUT_SHORT, Refused, refusal
 from trimtab.http1_turn import TURN, Turn
 
 LINGER = 2.0
@@ -271,13 +271,14 @@ class Http1(asyncio.Protocol):
 
     def _fail(self, turn: Turn) -> None:
         """The app has left its answer undone."""
+        gone = turn.left
         turn.drop()
         if turn is self._turn:
             self._turn = None
-            if turn.began:
+            if turn.began or (gone and turn.whole):
                 self._end()
             else:
-                self._say(Refused(500), turn.method)
+                self._say(Refused(400, CUT_SHORT) if gone else Refused(500), turn.method)
 
     def _refuse(self, refused: Refused) -> None:
         """Nothing more can be read; what was asked before is answered first."""
@@ -313,7 +314,12 @@ class Http1(asyncio.Protocol):
         if not unread or not self._transport.can_write_eof():
             self._transport.close()
             return
-        self._transport.write_eof()
+        try:
+            self._transport.write_eof()
+        except OSError:
+            # Its client was faster.
+            self._transport.close()
+            return
         if self._held:
             self._held = False
             self._transport.resume_reading()

@@ -142,13 +142,40 @@ async def test_a_client_that_leaves_ends_what_it_asked_for() -> None:
     assert (talk.asked, talk.answers) == ([], [])
     assert talk.http.over.result() == b""
     await talk.http.finished()
-    # An end of what it says is as much: agents do not half close.
+    assert not (await Talk().say(GET)).http.eof_received()
+
+
+async def test_a_client_that_says_its_last_in_a_body_is_told_and_behind_it_is_gone() -> None:
     talk = await Talk().say(post(b"content-length: 4", body=b"ab"))
     assert talk.http.eof_received()
     await settled()
-    assert talk.asked == []
-    assert talk.wire.closed or talk.wire.ended
-    assert not (await Talk().say(GET)).http.eof_received()
+    assert (talk.asked, talk.answers) == ([], [400])
+    assert b"before it was whole" in talk.wire.out
+    # What it had asked for is ended, since agents do not half close; nobody is told of a failure that is none.
+    talk = Talk()
+
+    async def waits(scope: Any, receive: Any, send: Any) -> None:
+        while (await receive())["type"] != "http.disconnect":
+            pass
+
+    talk.http._app = waits
+    await talk.say(GET)
+    assert talk.http.eof_received()
+    await settled()
+    assert (talk.answers, talk.wire.closed) == ([], True)
+
+
+async def test_a_client_that_is_gone_when_its_connection_is_to_end_is_no_error(
+    monkeypatch: pytest.MonkeyPatch, logged: list[str]
+) -> None:
+    talk = Talk()
+
+    def gone() -> None:
+        raise OSError(107, "Transport endpoint is not connected")
+
+    monkeypatch.setattr(talk.wire, "write_eof", gone)
+    await talk.say(CHUNKED + b"\r\nzzz\r\n")
+    assert (talk.answers, talk.wire.heard, logged) == ([400], ["close"], [])
 
 
 async def test_what_runs_can_be_cancelled() -> None:
