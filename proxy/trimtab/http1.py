@@ -64,6 +64,8 @@ class Http1(asyncio.Protocol):
         self.over: asyncio.Future[bytes] = self._loop.create_future()
         self._reader = Reader(self)
         self._turn: Turn | None = None
+        self._past: Turn | None = None
+        """The latest whose answer is complete: its app may still be at work."""
         self._queue: deque[tuple[Turn, dict[str, Any]]] = deque()
         self._running: set[asyncio.Task[None]] = set()
         self._ended = False
@@ -97,6 +99,7 @@ class Http1(asyncio.Protocol):
     def eof_received(self) -> bool:
         """The client says nothing more: for agents that means that it has left. What runs may still be written."""
         self._reader.ended = self._reader.last = True
+        self._forget()
         if self._turn is None:
             return False
         for turn, _ in self._queue:
@@ -111,6 +114,7 @@ class Http1(asyncio.Protocol):
         self._stop_timer()
         turn, self._turn = self._turn, None
         self._queue.clear()
+        self._forget()
         if turn is not None:
             turn.drop()
         self.resume_writing()
@@ -187,7 +191,7 @@ class Http1(asyncio.Protocol):
         """An answer is complete; `keep` tells whether another request may follow."""
         if turn is not self._turn:
             return
-        self._turn = None
+        self._turn, self._past = None, turn
         if not keep or (self._reader.last and not self._queue):
             self._end()
         elif self._queue:
@@ -298,6 +302,12 @@ class Http1(asyncio.Protocol):
             self._queue = deque(waiting for waiting in self._queue if waiting[0] is not broken)
         if self._turn is None:
             self._say(*self._words)
+
+    def _forget(self) -> None:
+        """Tell the app of the latest answer that its client is gone: what it does behind the answer is for nobody."""
+        past, self._past = self._past, None
+        if past is not None:
+            past.leave()
 
     def _say(self, refused: Refused, method: str) -> None:
         if not self.closing:

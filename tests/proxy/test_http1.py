@@ -7,6 +7,7 @@ import pytest
 
 from fakewire import Talk, settled
 from trimtab.http1 import LINGER, QUEUE
+from trimtab.http1_turn import TURN
 
 pytestmark = pytest.mark.anyio
 
@@ -176,6 +177,23 @@ async def test_a_client_that_is_gone_when_its_connection_is_to_end_is_no_error(
     monkeypatch.setattr(talk.wire, "write_eof", gone)
     await talk.say(CHUNKED + b"\r\nzzz\r\n")
     assert (talk.answers, talk.wire.heard, logged) == ([400], ["close"], [])
+
+
+async def test_what_an_app_does_behind_its_answer_is_told_of_the_clients_end_too() -> None:
+    for ends in ("connection_lost", "eof_received"):
+        told: list[str] = []
+
+        async def lingers(scope: Any, receive: Any, send: Any, told: list[str] = told) -> None:
+            scope["extensions"][TURN].watch(lambda: told.append("gone"))
+            await send({"type": "http.response.start", "status": 204, "headers": []})
+            await send({"type": "http.response.body", "body": b""})
+
+        talk = Talk()
+        talk.http._app = lingers
+        await talk.say(GET)
+        assert (talk.answers, told) == ([204], [])
+        getattr(talk.http, ends)(*[None] * (ends == "connection_lost"))
+        assert told == ["gone"]
 
 
 async def test_what_runs_can_be_cancelled() -> None:
