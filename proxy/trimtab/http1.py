@@ -126,17 +126,20 @@ class Http1(asyncio.Protocol):
         self._full = self._full or self._loop.create_future()
 
     def resume_writing(self) -> None:
-        """It has caught up."""
+        """It has caught up: the request waits no longer that came meanwhile."""
         full, self._full = self._full, None
         if full is not None and not full.done():
             full.set_result(None)
+        if self._turn is None and self._queue:
+            self._begin(*self._queue.popleft())
+        self.go_on()
 
     # From the reader.
 
     @property
     def idle(self) -> bool:
-        """Whether no request is under way."""
-        return self._turn is None
+        """Whether no request is under way or waits."""
+        return self._turn is None and not self._queue
 
     def ask(self, asked: Asked) -> Turn:
         """Serve a request at once, or in turn. Raises Refused where too many wait."""
@@ -146,10 +149,12 @@ class Http1(asyncio.Protocol):
         keep = asked.keep and self._requests < self._terms.most_requests
         turn = Turn(self, asked.method, modern=asked.version == "1.1", keep=keep, wants_word=asked.waits)
         scope = self._scope(asked, turn)
-        if self._turn is None:
+        if self.idle:
             self._keeper.works()
+        if self.idle and self._full is None:
             self._begin(turn, scope)
         else:
+            # Also while its client does not read: what it asks and does not fetch would fill the memory.
             self._queue.append((turn, scope))
             self.hold()
         return turn
@@ -182,7 +187,7 @@ class Http1(asyncio.Protocol):
             self._transport.pause_reading()
 
     def go_on(self) -> None:
-        """Read on, unless requests wait for their turn."""
+        """Read on, unless requests wait for their turn or their client."""
         if self._held and not self._queue and not self.closing:
             self._held = False
             self._transport.resume_reading()
@@ -195,7 +200,8 @@ class Http1(asyncio.Protocol):
         if not keep or (self._reader.last and not self._queue):
             self._end()
         elif self._queue:
-            self._begin(*self._queue.popleft())
+            if self._full is None:
+                self._begin(*self._queue.popleft())
         elif self._words is not None:
             self._say(*self._words)
         else:
@@ -222,7 +228,7 @@ class Http1(asyncio.Protocol):
 
     def _time_head(self) -> None:
         """Start the time of a head that has begun and is not whole, or end it."""
-        if not self._reader.in_head or self._turn is not None or self._reader.ended:
+        if not self._reader.in_head or not self.idle or self._reader.ended:
             self._stop_timer()
         elif self._timer is None and self._terms.head_seconds:
             self._timer = self._loop.call_later(self._terms.head_seconds, self._late)
@@ -300,7 +306,7 @@ class Http1(asyncio.Protocol):
                 return
         elif broken is not None:
             self._queue = deque(waiting for waiting in self._queue if waiting[0] is not broken)
-        if self._turn is None:
+        if self.idle:
             self._say(*self._words)
 
     def _forget(self) -> None:

@@ -156,5 +156,10 @@ def _check(version: str, told: dict[bytes, bytes], fields: Fields) -> None:
         raise Refused(501)
     if b"host" not in told and version == "1.1":
         raise Refused(400, ONE_HOST)
-    if len(told) < len(fields) and sum([name == b"host" for name, _ in fields]) > 1:
-        raise Refused(400, ONE_HOST)
+    if len(told) < len(fields):
+        names = [name for name, _ in fields]
+        if names.count(b"host") > 1:
+            raise Refused(400, ONE_HOST)
+        # llhttp reads the last one only; who stands before us may have read the first (RFC 9112 6.1).
+        if names.count(b"transfer-encoding") > 1:
+            raise Refused(501)

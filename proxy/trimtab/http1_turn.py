@@ -204,6 +204,8 @@ class Turn:
             self._keep &= told.get(b"connection", b"").strip().lower() != b"close"
             kept = [field for field in kept if field[0] not in OURS]
         head = _head(STATUS_LINES.get(status) or b"HTTP/1.1 %d " % status, kept)
+        # Behind a final status a 100 would be read as the beginning of its body, or of the next answer.
+        self._wants_word = False
         own = told.get(b"content-length")
         self._left = 0 if self.method == "HEAD" or status in BODILESS else None if own is None else int(own)
         if self._left is None:

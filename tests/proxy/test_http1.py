@@ -242,10 +242,42 @@ async def test_the_time_of_a_head_begins_with_its_first_byte() -> None:
 
 async def test_a_slow_reader_is_waited_for() -> None:
     talk = Talk()
-    talk.http.pause_writing()
+    talk.go.clear()
     await talk.say(GET)
+    talk.http.pause_writing()
+    talk.go.set()
     running = asyncio.create_task(talk.http.finished())
     await settled()
     assert not running.done()
     talk.http.resume_writing()
     await asyncio.wait_for(running, 5)
+
+
+async def test_what_a_client_asks_and_does_not_fetch_is_not_made() -> None:
+    talk = Talk()
+    talk.http.pause_writing()
+    await talk.say(GET * 3)
+    assert (talk.asked, talk.wire.heard) == ([], ["pause"])
+    # What is wrong behind them is told behind their answers.
+    await talk.say(b"nonsense\r\n\r\n")
+    assert talk.answers == []
+    for number in (1, 2):
+        talk.http.resume_writing()
+        talk.http.pause_writing()
+        await settled()
+        assert talk.answers == [200] * number
+    assert talk.server.heard == ["works"]
+    talk.http.resume_writing()
+    await settled()
+    assert talk.answers == [200, 200, 200, 400]
+    assert talk.wire.ended
+
+
+async def test_a_client_that_does_not_read_and_leaves_has_no_more_made() -> None:
+    talk = Talk()
+    talk.http.pause_writing()
+    await talk.say(GET * 3)
+    talk.http.connection_lost(None)
+    await settled()
+    assert talk.asked == []
+    assert talk.http.over.result() == b""

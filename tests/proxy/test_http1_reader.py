@@ -37,6 +37,12 @@ REFUSED = {
     "a coding before chunked": post(b"transfer-encoding: gzip, chunked", body=b"0\r\n\r\n"),
     "a coding twice": post(b"transfer-encoding: chunked", b"transfer-encoding: chunked", body=b"0\r\n\r\n"),
     "a coding twice in one": post(b"transfer-encoding: chunked, chunked", body=b"0\r\n\r\n"),
+    "another coding before chunked": post(
+        b"transfer-encoding: gzip", b"transfer-encoding: chunked", body=b"4\r\nabcd\r\n0\r\n\r\n"
+    ),
+    "identity before chunked": post(
+        b"transfer-encoding: identity", b"transfer-encoding: chunked", body=b"4\r\nabcd\r\n0\r\n\r\n"
+    ),
     "identity": post(b"transfer-encoding: identity", body=b"abcd"),
     "a coding behind a control": post(b"transfer-encoding: \x0bchunked", body=b"0\r\n\r\n"),
     "a chunk size in 0x": CHUNKED + b"\r\n0x4\r\nabcd\r\n0\r\n\r\n",

@@ -74,6 +74,16 @@ async def test_a_client_that_waits_for_a_word_gets_it_when_the_app_reads() -> No
     assert line.written == [b"HTTP/1.1 100 Continue\r\n\r\n"]
     turn.complete()
     await waiting
+    # Not where an answer has begun.
+    line, turn = turned(waits=True)
+    await turn.send(begin())
+    await turn.send(piece(b"x"))
+    begun = len(line.written)
+    waiting = asyncio.create_task(turn.receive())
+    await settled()
+    assert len(line.written) == begun
+    turn.complete()
+    await waiting
     # Not where the answer comes without its body, nor where that is there already.
     line, turn = turned(waits=True)
     await turn.send(begin((b"content-length", b"0"), status=413))
