@@ -56,7 +56,8 @@ class Idle:
     def begin(self) -> None:
         """The same without an await."""
         self._since = self._loop.time()
-        if self._stopping is None:
+        # Where the server began to stop during a request, the first one is over.
+        if self._stopping is None or self._stopping.done():
             self._stopping = self._loop.create_task(self._wait())
         if self._timer is None:
             self._timer = self._loop.call_at(self._since + self._server.config.keep_alive_timeout, self._look)

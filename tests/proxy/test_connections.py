@@ -75,6 +75,40 @@ async def test_a_connection_that_says_nothing_is_closed_without_a_word() -> None
         assert await answer(url) == b""
 
 
+async def test_a_connection_whose_answer_began_before_the_stop_is_closed_behind_it() -> None:
+    stop, go = asyncio.Event(), asyncio.Event()
+
+    async def waits(scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] == "lifespan":
+            await fine(scope, receive, send)
+            return
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b"a", "more_body": True})
+        await go.wait()
+        await send({"type": "http.response.body", "body": b"b"})
+
+    listener = listen("127.0.0.1", 0)
+    url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+    task = asyncio.create_task(run(waits, listener, 10 * PATIENCE, stop))
+    reader, writer = await connect(url)
+    try:
+        async with asyncio.timeout(PATIENCE):
+            writer.write(GET + b"\r\n")
+            await reader.readuntil(b"1\r\na\r\n")
+            stop.set()
+            (server,) = EndingServer.live
+            assert server._idle is not None
+            assert server._idle._stopping is not None
+            await asyncio.wait({server._idle._stopping})
+            go.set()
+            assert await reader.read() == b"1\r\nb\r\n0\r\n\r\n"
+            await task
+    finally:
+        writer.close()
+        stop.set()
+        await task
+
+
 async def test_between_requests_a_client_may_think() -> None:
     async with served(head_timeout=0.3) as url:
         reader, writer = await connect(url)
