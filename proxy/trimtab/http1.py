@@ -130,7 +130,7 @@ class Http1(asyncio.Protocol):
         full, self._full = self._full, None
         if full is not None and not full.done():
             full.set_result(None)
-        if self._turn is None and self._queue:
+        if self._turn is None and self._queue and not self.closing:
             self._begin(*self._queue.popleft())
         self.go_on()
 
