@@ -97,6 +97,16 @@ class Recent:
         self.resumed = 0
         self._kept: OrderedDict[tuple[str, bytes], deque[tuple[Scanned, int]]] = OrderedDict()
 
+    def parts(self, dialect: str, body: bytes, within: str) -> int:
+        """Where a body parts from an earlier one that it goes on from, in bytes; 0 where there is none."""
+        if len(body) < WORTH:
+            return 0
+        for before, _ in reversed(tuple(self._kept.get((dialect, body[:START]), ()))):
+            items = before.items.get(within)
+            if items is not None and (count := _shared(body, before, items)):
+                return items.spans[count - 1][1]
+        return 0
+
     def scan(self, dialect: str, body: bytes, arrays: tuple[str, ...], within: str) -> Found:
         """What `scan` gives for a body, the short way where an earlier one begins alike; raises as it does.
 

@@ -79,7 +79,9 @@ class Surface:
         declared = incoming.headers.get("content-length", "")
         most, seconds = serve.max_request_mb * MB, serve.body_timeout
         body = await read_body(receive, most, declared, take=seat.take, seconds=seconds, turn=turn)
-        large, found = len(body) > LARGE or more_signs(body, min(MANY, serve.max_values)), None
+        # What an earlier turn brought is neither counted nor read again.
+        news = body[self._runtime.messages.recent.parts(self._dialect.name, body, self._dialect.within) :]
+        large, found = len(news) > LARGE or more_signs(news, min(MANY, serve.max_values)), None
         if large:
             await self._few(body, serve.max_values)
             await breathe()
@@ -99,7 +101,7 @@ class Surface:
             pipeline=pipeline.name,
             resolve=pipeline.target,
             ask=self._asker.ask,
-            large=large,
+            large=large or len(body) > LARGE,
         )
         compacts = self._dialect.compacts(conversation)
         exchange.compaction = compacts or compaction.requested(conversation, incoming.headers)

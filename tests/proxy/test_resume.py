@@ -148,3 +148,19 @@ def test_a_body_of_more_members_than_any_api_knows_is_refused(pad: int) -> None:
     assert len(Recent(10**6).scan("chat", made(MOST_MEMBERS), ARRAYS, "messages").scanned.members) == MOST_MEMBERS
     with pytest.raises(BadRequest, match="more than 1000 members: send those of the API only"):
         Recent(10**6).scan("chat", made(MOST_MEMBERS + 1), ARRAYS, "messages")
+
+
+def test_a_body_parts_from_the_one_that_it_goes_on_from() -> None:
+    recent = Recent(1 << 20)
+    first = body([user(BIG), user("a")])
+    assert recent.parts("chat", first, "messages") == 0
+    seen(recent, first)
+    more = body([user(BIG), user("a"), user("b")])
+    assert (
+        more[recent.parts("chat", more, "messages") :]
+        == b"," + json.dumps(user("b"), separators=(",", ":")).encode() + b"]}"
+    )
+    assert recent.parts("chat", first, "messages") > len(BIG)
+    # Other messages behind the same start, and bodies too small to be kept, have nothing in common with it.
+    assert recent.parts("chat", first.replace(BIG[-9:].encode(), b"otherwise"), "messages") == 0
+    assert recent.parts("chat", body([user("a")]), "messages") == 0

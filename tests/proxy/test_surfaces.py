@@ -220,3 +220,13 @@ async def test_many_values_are_as_much_as_many_bytes() -> None:
     assert told.status == 413
     assert f"more than {2 * MANY} values" in told.message
     assert "serve.max-values" in told.message
+
+
+async def test_the_values_of_earlier_turns_are_not_counted_again() -> None:
+    items = b",".join([b'{"type":"text","text":"a"}'] * (MANY // 2))
+    first = CHAT.replace(b'"hi"', b"[" + items + b"]")
+    second = first[:-2] + b',{"role":"user","content":"more"}]}'
+    async with running(NOWHERE, Keeps) as proxy:
+        for sent in (first, second):
+            assert (await proxy.post("/v1/chat/completions", sent)).status == 200
+        assert [exchange.large for exchange in seen(proxy)] == [True, False]
