@@ -12,7 +12,7 @@ from wire.scripted import playing
 pytestmark = pytest.mark.anyio
 
 GOOD = b'{"model":"claude-x","max_tokens":1,"messages":[{"role":"user","content":"hi"}]}'
-DEEP = b'{"model":"m","messages":' + b"[" * 100_000 + b"]" * 100_000 + b"}"
+DEEP = b'{"model":"m","messages":%s%s}'
 
 BAD = {
     "broken JSON": (b'{"model":"m","messages":[', 400, "not valid JSON"),
@@ -27,7 +27,8 @@ BAD = {
     "content that is a number": (b'{"model":"m","messages":[{"role":"user","content":5}]}', 400, "content"),
     "messages twice": (b'{"model":"m","messages":[],"messages":[{"role":"user","content":"x"}]}', 400, "twice"),
     "model twice": (b'{"model":"m","model":"n","messages":[{"role":"user","content":"x"}]}', 400, "twice"),
-    "100,000 brackets": (DEEP, 400, "nested"),
+    "50,000 brackets": (DEEP % (b"[" * 50_000, b"]" * 50_000), 400, "nested"),
+    "100,000 brackets": (DEEP % (b"[" * 100_000, b"]" * 100_000), 413, "serve.max-values"),
     "NUL bytes": (b"\x00" * 100, 400, "not valid JSON"),
     "invalid UTF-8 in a message": (b'{"model":"m","messages":[{"role":"user","content":"\xff"}]}', 400, "UTF-8"),
     "invalid UTF-8 elsewhere": (b'{"model":"m","x":"\xc3","messages":[{"role":"user","content":"x"}]}', 400, "UTF-8"),
