@@ -7,6 +7,7 @@ import pytest
 
 from trimtab.config import load
 from trimtab.errors import ConfigError
+from trimtab.pipeline import Pipeline
 from wire.harness import Proxy, exchange, post, proxying
 from wire.scripted import playing
 
@@ -18,9 +19,10 @@ CHAIN = '[pipeline.default]\nstages = ["auth", "token-count", "route", "log"]\n[
 
 def sabotage(proxy: Proxy, name: str, call: Any) -> None:
     """Put another `request` in the place of a running stage's."""
-    pipeline = proxy.runtime.current.pipelines["default"]
-    hooks = [bound._replace(call=call) if bound.stage.name == name else bound for bound in pipeline.chain.request]
-    pipeline.chain = pipeline.chain._replace(request=tuple(hooks))
+    pipelines = proxy.runtime.current.pipelines
+    old = pipelines["default"]
+    hooks = tuple(bound._replace(call=call) if bound.stage.name == name else bound for bound in old.chain.request)
+    pipelines["default"] = Pipeline(old.name, old.chain._replace(request=hooks), old.services, old.guard)
 
 
 async def test_a_broken_stage_is_left_out_and_health_says_so(tmp_path: Path, logged: list[str]) -> None:
@@ -28,11 +30,7 @@ async def test_a_broken_stage_is_left_out_and_health_says_so(tmp_path: Path, log
         raise RuntimeError("no")
 
     async with playing() as upstream, proxying(tmp_path, upstream.url, pipelines=CHAIN) as proxy:
-        chain = proxy.runtime.current.pipelines["default"].chain
-        request = tuple(
-            bound._replace(call=breaks) if bound.stage.name == "token-count" else bound for bound in chain.request
-        )
-        proxy.runtime.current.pipelines["default"].chain = chain._replace(request=request)
+        sabotage(proxy, "token-count", breaks)
         for _ in range(3):
             assert (await post(proxy.url, "/v1/messages", BODY)).status == 200
         assert (await exchange(proxy.url, "GET", "/health")).json == {"status": "ok", "left_out": ["token-count"]}
