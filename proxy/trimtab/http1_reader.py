@@ -72,7 +72,7 @@ class Reader:
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserUpgrade as upgrade:
-            return self._upgrade(data[upgrade.args[0] :])
+            rest = data[upgrade.args[0] :]
         except httptools.HttpParserCallbackError as error:
             raise error.__context__ or error from None
         except httptools.HttpParserError as error:
@@ -80,7 +80,11 @@ class Reader:
                 raise Refused(400, TWO_LENGTHS if "be present with" in str(error) else None) from None
             # Its client had said that nothing follows.
             self.ended = True
-        return None
+            return None
+        else:
+            return None
+        # Out here, since what is refused in the rest has this exception as its context otherwise.
+        return self._upgrade(rest)
 
     def _upgrade(self, rest: bytes) -> bytes | None:
         """llhttp stops behind a head that asks for another protocol; the body that it may have is in `rest`."""

@@ -186,6 +186,12 @@ async def test_the_body_of_a_request_for_another_protocol_is_no_request() -> Non
     assert b"upgrade" not in dict(talk.scopes[0]["headers"])
 
 
+async def test_what_is_refused_behind_an_upgrade_that_is_ignored_is_answered() -> None:
+    head = b"POST / HTTP/1.1\r\nhost: a\r\nconnection: upgrade\r\nupgrade: other\r\ncontent-length: 2\r\n\r\nab"
+    talk = await Talk().say(head + post(b"transfer-encoding: hunked", body=b"0\r\n\r\n"))
+    assert talk.asked == [("POST", "/", b"ab")]
+
+
 async def test_an_upgrade_to_http2_is_handed_over_with_all_that_came() -> None:
     raw = GET[:-2] + b"connection: upgrade, http2-settings\r\nupgrade: h2c\r\nhttp2-settings: AAA\r\n\r\n"
     talk = await Talk().say(raw + b"PRI")
