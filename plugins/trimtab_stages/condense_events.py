@@ -1,13 +1,11 @@
 """What the environment blocks of a range told once: sections that no later block says anew, kept word for word."""
 
-import re
 from collections.abc import Sequence
 
 from trimtab.api import Message
+from trimtab_stages.condense_quotes import newest, quoted, quotes
 from trimtab_stages.env_blocks import ENVIRONMENT
 from trimtab_stages.env_places import find
-
-_QUOTED = re.compile(r"^<told>\n(.*?)\n</told>$", re.DOTALL | re.MULTILINE)
 
 
 def events(messages: Sequence[Message], start: int, until: int) -> list[str]:
@@ -23,23 +21,12 @@ def told(sections: Sequence[str], room: int | None = None) -> str:
     if not sections:
         return ""
     note = f" ({gone} older section{'s' * (gone != 1)} left out for their size)" if gone else ""
-    return "\n\n".join([f"## The environment told{note}", *(f"<told>\n{text}\n</told>" for text in kept)])
-
-
-def newest(texts: Sequence[str], room: int | None) -> Sequence[str]:
-    """The newest of some texts that `room` characters hold; all of them where there is no limit."""
-    if room is None:
-        return texts
-    first = len(texts)
-    while first and len(texts[first - 1]) <= room:
-        first -= 1
-        room -= len(texts[first])
-    return texts[first:]
+    return "\n\n".join([f"## The environment told{note}", *quoted(kept, "told")])
 
 
 def retold(text: str) -> list[str]:
     """The sections that a text of ours quotes."""
-    return _QUOTED.findall(text)
+    return quotes(text, "told")
 
 
 def _once(sections: Sequence[str]) -> list[str]:

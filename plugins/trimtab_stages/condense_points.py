@@ -8,7 +8,8 @@ import re
 from collections.abc import Iterator, Sequence
 
 from trimtab.api import Message, Text, ToolUse
-from trimtab_stages.condense_events import events, newest, told
+from trimtab_stages.condense_events import events, told
+from trimtab_stages.condense_quotes import newest, quoted
 from trimtab_stages.condense_ranges import MARK, said
 from trimtab_stages.tool_results import Result, calls_of, results_of, shortened
 
@@ -25,7 +26,6 @@ _CHANGES = re.compile(r"edit|write|patch|replace|insert|diff|create|delete", re.
 _RUNS = re.compile(r"bash|shell|command|exec|terminal|run", re.IGNORECASE)
 _STATUS = re.compile(r"exit(?:ed with)? (?:code|status):? *(-?\d+)", re.IGNORECASE)
 _ERROR = re.compile(r"^.*(?:error\b|exception\b|traceback|failed|\bfatal\b).*$", re.IGNORECASE | re.MULTILINE)
-_QUOTED = re.compile(r"^<said>\n(.*?)\n</said>$", re.DOTALL | re.MULTILINE)
 _TODOS = re.compile(r"todo", re.IGNORECASE)
 
 
@@ -56,7 +56,7 @@ def spoken(messages: Sequence[Message], start: int, until: int, budget: int | No
     All of it, or what `budget` tokens hold: the newest words of the user, and in what they leave the newest sections.
     """
     room = None if budget is None else budget * PER_TOKEN
-    user = quoted(words(messages, start, until), room)
+    user = heard(words(messages, start, until), room)
     return user, told(events(messages, start, until), None if room is None else room - len(user))
 
 
@@ -64,7 +64,7 @@ def left_out(messages: Sequence[Message], start: int, until: int, budget: int) -
     """How many texts of the user and sections of the environment a budget leaves out of messages[start:until]."""
     room, user = budget * PER_TOKEN, words(messages, start, until)
     sections = events(messages, start, until)
-    kept = newest(sections, room - len(quoted(user, room)))
+    kept = newest(sections, room - len(heard(user, room)))
     return len(user) - len(newest(user, room)), len(sections) - len(kept)
 
 
@@ -73,19 +73,14 @@ def words(messages: Sequence[Message], start: int, until: int) -> list[str]:
     return [text for message in messages[start:until] for text in said(message)]
 
 
-def quoted(spoken: Sequence[str], room: int | None = None) -> str:
+def heard(spoken: Sequence[str], room: int | None = None) -> str:
     """Texts of the user as a part of a text; of those that `room` characters do not hold, the number is said."""
     kept = newest(spoken, room)
     if not spoken:
         return ""
     gone = len(spoken) - len(kept)
     note = f" ({gone} older message{'s' * (gone != 1)} left out for their size)" if gone else ""
-    return "\n\n".join([f"## The user said{note}", *(f"<said>\n{text}\n</said>" for text in kept)])
-
-
-def quotes(text: str) -> list[str]:
-    """What a text of ours quotes of the user."""
-    return _QUOTED.findall(text)
+    return "\n\n".join([f"## The user said{note}", *quoted(kept, "said")])
 
 
 def todo(messages: Sequence[Message], start: int, until: int) -> str:

@@ -5,7 +5,8 @@ from collections.abc import Iterator, Sequence
 
 from trimtab.api import Message, Prompt, Text, ToolUse
 from trimtab_stages.condense_events import retold, told
-from trimtab_stages.condense_points import PER_TOKEN, quoted, quotes, spoken, todo
+from trimtab_stages.condense_points import PER_TOKEN, heard, spoken, todo
+from trimtab_stages.condense_quotes import quotes, unquoted
 from trimtab_stages.condense_ranges import MARK, said
 from trimtab_stages.tool_results import argument, calls_of, results_of
 
@@ -90,7 +91,7 @@ def _short(text: str, size: int) -> str:
 
 def checked(answer: str) -> str | None:
     """A model's answer as notes; None where it has too few of the headings, or is no notes by its length."""
-    text = answer.strip()
+    text = unquoted(answer.strip())
     found = sum(f"## {heading}".lower() in text.lower() for heading in HEADINGS)
     if found < NEEDED or not LEAST <= len(text) <= 2 * MOST * PER_TOKEN:
         return None
@@ -106,7 +107,7 @@ def frozen(messages: Sequence[Message], start: int, until: int, notes: str) -> s
 
 def joined(notes: str, older: str, newer: str) -> str:
     """The text that stands for two older ones: a model's notes, and what both quote of the user and the environment."""
-    said = quoted([*quotes(older), *quotes(newer)])
+    said = heard([*quotes(older, "said"), *quotes(newer, "said")])
     environment = told([*retold(older), *retold(newer)])
     parts = (f"{MARK}: two summaries, made one by a model.]", notes, said, environment)
     return "\n\n".join(part for part in parts if part)

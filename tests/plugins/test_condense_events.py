@@ -4,7 +4,7 @@ import pytest
 
 from condensing import talk_of
 from talks import said, user
-from trimtab_stages.condense_events import events, newest, retold, told
+from trimtab_stages.condense_events import events, retold, told
 
 MODIFIED = "# Recently Modified Files\nsrc/a{0}.py"
 
@@ -35,10 +35,3 @@ def test_the_oldest_go_first_and_are_counted() -> None:
     assert short.startswith("## The environment told (2 older sections left out for their size)\n")
     assert told(sections, -5) == "## The environment told (4 older sections left out for their size)"
     assert retold(told([sections[0], sections[1], sections[0]])) == [sections[1], sections[0]]
-
-
-def test_the_newest_are_those_behind_the_first_that_does_not_fit() -> None:
-    assert newest(["a" * 9, "b", "c" * 4, "d"], 7) == ["b", "c" * 4, "d"]
-    assert newest(["a", "b" * 9, "c"], 7) == ["c"]
-    assert newest(["a"], 0) == []
-    assert newest(["a" * 99], None) == ["a" * 99]
