@@ -10,6 +10,7 @@ import msgspec
 
 from trimtab.conversation import Conversation, Message, Thinking
 from trimtab.dialects.messages_encode import OWN_SIGNATURE
+from trimtab.errors import BadRequest
 from trimtab.models import Target
 from trimtab.translate.draft import Draft
 
@@ -17,7 +18,10 @@ _NOTE = "signed"
 
 
 def fitted(draft: Draft) -> Conversation:
-    """The conversation as its target takes it; the very same one where nothing is known to be refused."""
+    """The conversation as its target takes it; the very same one where nothing is known to be refused.
+
+    Raises BadRequest for what would lose a part of the reply.
+    """
     conversation, upstream = draft.conversation, draft.target.upstream
     for name, limits in (("temperature", upstream.temperature), ("top_p", upstream.top_p)):
         if limits is not None and name in conversation.head:
@@ -36,12 +40,18 @@ def _clipped(draft: Draft, conversation: Conversation, name: str, limits: tuple[
 
 
 def _stopped(draft: Draft, conversation: Conversation, most: int) -> Conversation:
-    """The first words stay; the proxy itself looks for the others."""
+    """The first words stay; the proxy itself looks for the others, in one answer. Raises BadRequest for several."""
     name = "stop" if conversation.dialect == "chat" else "stop_sequences"
     given: Any = conversation.head.get(name)
-    words = [word for word in given if isinstance(word, str) and word] if isinstance(given, list) else []
+    listed = given if isinstance(given, list) else [given]
+    words = [word for word in listed if isinstance(word, str) and word]
     if len(words) <= most:
         return conversation
+    several = conversation.head.get("n") if conversation.dialect == "chat" else None
+    if isinstance(several, int) and several > 1:
+        # The end at a word is the end of the whole reply; the other answers would be lost.
+        told = f"of stop words the upstream takes {most}, and the proxy looks for others in one answer only"
+        raise BadRequest(f"{told}: send fewer of them, or n = 1", param=name)
     draft.watch(words[most:], name)
     return conversation.with_member(name, msgspec.json.encode(words[:most]) if most else None)
 

@@ -1,7 +1,11 @@
 from typing import Any
 
+import pytest
+from msgspec.structs import replace
+
 from translating import CHECKED, MESSAGES, ZAI_CHAT, assistant, parsed, text, user
 from trimtab.conversation import Conversation
+from trimtab.errors import BadRequest
 from trimtab.models import Target
 from trimtab.translate import own
 from trimtab.translate.draft import Draft
@@ -16,9 +20,9 @@ def fitted(conversation: Conversation, target: Target, dropped: dict[str, None])
     return made
 
 
-def fits(**head: Any) -> tuple[dict[str, Any], list[str], tuple[str, ...]]:
-    """What of a head arrives at z.ai's chat endpoint, what was clipped, and the stop words left to us."""
-    draft = Draft(parsed("chat", {"model": "m", **head, "messages": [user("a")]}), ZAI_CHAT)
+def fits(target: Target = ZAI_CHAT, **head: Any) -> tuple[dict[str, Any], list[str], tuple[str, ...]]:
+    """What of a head arrives at z.ai's chat endpoint or another one, what was clipped, and the stop words left to us."""
+    draft = Draft(parsed("chat", {"model": "m", **head, "messages": [user("a")]}), target)
     made = own.fitted(draft)
     assert (made is draft.conversation) == (not draft.dropped and not draft.stop_words)
     return {name: made.head.get(name) for name in head}, list(draft.dropped), draft.stop_words
@@ -34,6 +38,15 @@ def test_stop_words_beyond_the_first_are_left_to_the_proxy() -> None:
     assert fits(stop="END") == ({"stop": "END"}, [], ())
     assert fits(stop=["END"]) == ({"stop": ["END"]}, [], ())
     assert fits(stop=["END", "", "STOP"]) == ({"stop": ["END"]}, [], ("STOP",))
+    none = Target(replace(ZAI_CHAT.upstream, stop_words=0), ZAI_CHAT.model)
+    assert fits(none, stop="END") == ({"stop": None}, [], ("END",))
+
+
+def test_several_answers_have_no_stop_words_that_only_the_proxy_knows() -> None:
+    assert fits(stop=["END"], n=2) == ({"stop": ["END"], "n": 2}, [], ())
+    with pytest.raises(BadRequest, match=r"takes 1, .*: send fewer of them, or n = 1") as error:
+        fits(stop=["END", "STOP"], n=2)
+    assert error.value.param == "stop"
 
 
 def test_only_an_upstream_that_looks_gets_another_conversation() -> None:
