@@ -21,7 +21,7 @@ def fitted(conversation: Conversation, target: Target, dropped: dict[str, None])
 
 
 def fits(target: Target = ZAI_CHAT, **head: Any) -> tuple[dict[str, Any], list[str], tuple[str, ...]]:
-    """What of a head arrives at z.ai's chat endpoint or another one, what was clipped, and the stop words left to us."""
+    """What of a head arrives at z.ai's chat endpoint or another, what was clipped, and the stop words left to us."""
     draft = Draft(parsed("chat", {"model": "m", **head, "messages": [user("a")]}), target)
     made = own.fitted(draft)
     assert (made is draft.conversation) == (not draft.dropped and not draft.stop_words)
