@@ -87,7 +87,7 @@ def _explain_arguments(parser: argparse.ArgumentParser) -> None:
     _config_argument(parser)
     _offline_arguments(parser)
     parser.add_argument("--dialect", choices=("chat", "messages", "responses"), help="its dialect, else guessed")
-    parser.add_argument("--lines", type=int, default=12, help="lines shown of each change; 0 is all (%(default)s)")
+    parser.add_argument("--lines", type=_number, default=12, help="lines shown of each change; 0 is all (%(default)s)")
 
 
 def _replay_arguments(parser: argparse.ArgumentParser) -> None:
@@ -113,6 +113,12 @@ def _share(text: str) -> float:
     if not 0 <= value <= 1:
         raise argparse.ArgumentTypeError(f"'{text}' is no share: 0 to 1")
     return value
+
+
+def _number(text: str) -> int:
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"'{text}' is no number: 0 or more")
+    return int(text)
 
 
 def _config_argument(parser: argparse.ArgumentParser) -> None:

@@ -17,8 +17,9 @@ from trimtab.errors import BadRequest
 
 from . import explain as explained
 from . import explain_text, recorded, replay_table
+from .explain import Explanation
 from .progress import Progress
-from .recorded import Source, Unreadable
+from .recorded import Recorded, Source, Unreadable
 from .replay import Replay, Session
 
 READS = (0.1, 0.2)
@@ -31,7 +32,7 @@ def explain(arguments: argparse.Namespace) -> int:
     try:
         request = recorded.one(raw, arguments.dialect)
         with quiet():
-            told = asyncio.run(explained.explain(config, request, arguments.pipeline))
+            told = asyncio.run(_explained(config, request, arguments.pipeline))
     except BadRequest as error:
         raise Unreadable(f"{arguments.file}: {error.message}") from error
     except Unreadable as error:
@@ -41,6 +42,14 @@ def explain(arguments: argparse.Namespace) -> int:
     else:
         sys.stdout.write(explain_text.text(told, arguments.read or READS, arguments.lines))
     return 0
+
+
+async def _explained(config: Config, request: Recorded, pipeline: str) -> Explanation:
+    bar = Progress(sys.stderr, 1)
+    try:
+        return await explained.explain(config, request, pipeline, lambda turn, share: bar.say(f"turn {turn}", share))
+    finally:
+        bar.end()
 
 
 def _input(name: str) -> bytes:
@@ -85,11 +94,13 @@ async def _played(
         for source in found:
             name = source.path.name
             try:
-                sessions += await run.file(source, arguments.model or recorded.MODEL, partial(_said, bar, name))
+                told = partial(_said, bar, name, source.size)
+                sessions += await run.file(source, arguments.model or recorded.MODEL, told)
             except Unreadable as error:
                 unread += error.problems
             bar.add(source.size, name)
-        unread += [f"{count} requests cannot be read: {reason}" for reason, count in run.unread.items()]
+        for (name, reason), count in run.unread.items():
+            unread.append(f"{name}: {count} request{'s' * (count != 1)} cannot be read: {reason}")
     bar.end()
     if not sessions:
         raise Unreadable(*unread)
@@ -98,8 +109,8 @@ async def _played(
     return sessions
 
 
-def _said(bar: Progress, name: str, number: int) -> None:
-    bar.say(f"{name}, request {number}")
+def _said(bar: Progress, name: str, size: int, number: int, share: float) -> None:
+    bar.say(f"{name}, request {number}", size * share)
 
 
 @contextmanager

@@ -5,6 +5,7 @@ and a cache what the request before left in it.
 """
 
 from collections.abc import Iterator, Sequence
+from itertools import pairwise
 
 import msgspec
 
@@ -25,7 +26,7 @@ from .marks import has_marks
 from .masks import Mask, secrets_of
 from .meter import Measured, measured, of_message
 from .recorded import Recorded
-from .replay import PAUSE
+from .replay import PAUSE, Progress
 
 
 class Change(msgspec.Struct, frozen=True, kw_only=True):
@@ -100,24 +101,39 @@ class Explanation(msgspec.Struct, frozen=True, kw_only=True):
     """Headers that the client would get."""
 
 
-async def explain(config: Config, request: Recorded, pipeline: str = "default") -> Explanation:
+async def explain(
+    config: Config, request: Recorded, pipeline: str = "default", progress: Progress | None = None
+) -> Explanation:
     """Walk a request and its earlier turns. Raises ConfigError, and BadRequest for a body that cannot be read."""
     mask = Mask(secrets_of(config, request.headers))
     async with Offline(config, pipeline) as offline:
         conversation = offline.parse(request.dialect, request.body)
-        walks = []
-        for body in (*_earlier(conversation), request.body):
+        walks: list[Walk] = []
+        turns = 0
+        ends = [*_earlier(conversation), len(conversation.messages)]
+        for turns, end in enumerate(ends, 1):
+            body = request.body if turns == len(ends) else _cut(conversation, end)
             offline.clock.to(offline.clock.now() + PAUSE)
-            walks.append(await offline.walk(offline.parse(request.dialect, body), request.headers))
-        return _explained(request, walks[-2:], len(walks), mask)
+            walks = [*walks[-1:], await offline.walk(offline.parse(request.dialect, body), request.headers)]
+            if progress is not None:
+                progress(turns, turns / len(ends))
+        return _explained(request, walks, turns, mask)
 
 
-def _earlier(conversation: Conversation) -> Iterator[bytes]:
-    """The requests before this one, as far as it tells: up to each earlier turn of the user."""
-    messages = conversation.messages
-    for index, message in enumerate(messages[:-1]):
-        if message.role not in ("assistant", "system", "developer") and messages[index + 1].role == "assistant":
-            yield msgspec.structs.replace(conversation, messages=messages[: index + 1], edited=True).render()
+def _earlier(conversation: Conversation) -> Iterator[int]:
+    """How many messages the requests before this one had, as far as it tells: up to each earlier turn of the user.
+
+    A turn may end in a message of the system, as Claude Code's do.
+    """
+    asked = False
+    for index, (message, behind) in enumerate(pairwise(conversation.messages), 1):
+        asked |= message.role not in ("assistant", "system", "developer")
+        if asked and message.role != "assistant" and behind.role == "assistant":
+            yield index
+
+
+def _cut(conversation: Conversation, end: int) -> bytes:
+    return msgspec.structs.replace(conversation, messages=conversation.messages[:end], edited=True).render()
 
 
 def _explained(request: Recorded, walks: Sequence[Walk], turns: int, mask: Mask) -> Explanation:

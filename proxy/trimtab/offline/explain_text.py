@@ -19,7 +19,8 @@ def text(told: Explanation, reads: Sequence[float], limit: int) -> str:
 
 def _head(told: Explanation) -> Iterator[str]:
     turns = f"turn {told.turns}" if told.turns > 1 else "the first turn"
-    yield f"{told.dialect} request for {told.model}: {told.messages} messages, {turns}, {told.tokens:,} tokens"
+    messages = f"{told.messages} message{'s' * (told.messages != 1)}"
+    yield f"{told.dialect} request for {told.model}: {messages}, {turns}, {told.tokens:,} tokens"
     if told.compaction:
         yield "the client's own request to summarise: it is never edited"
     yield ""

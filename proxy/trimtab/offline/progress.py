@@ -20,11 +20,11 @@ class Progress:
         self._done = min(self._whole, self._done + amount)
         self.say(text)
 
-    def say(self, text: str) -> None:
-        """Name what is at work."""
+    def say(self, text: str, more: float = 0.0) -> None:
+        """Name what is at work; `more` of it is done too, and counted by `add` later."""
         if not self._shown:
             return
-        share = self._done / self._whole
+        share = min(1.0, (self._done + more) / self._whole)
         bar = "#" * round(WIDTH * share)
         line = f"[{bar:<{WIDTH}}] {share:4.0%} {text}"[:100]
         if line != self._line:

@@ -8,13 +8,15 @@
 | a conversation | `dialect` ("openai", "anthropic") and `messages`, and no `model` parameters around them |
 """
 
+import codecs
 import gzip
 import json
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from itertools import chain
 from pathlib import Path
-from typing import IO, Any, NamedTuple
+from typing import IO, Any, NamedTuple, cast
 
 import msgspec
 
@@ -27,6 +29,7 @@ MODEL = "glm-4.6"
 """The model that the requests of a conversation name, unless told otherwise: conversations keep none that matters."""
 LIMIT = 8192
 _GZIP = b"\x1f\x8b"
+FORMS = "give a request body, a captured request, a conversation, or the file that [stage.log.upstream] writes"
 
 
 class Unreadable(ConfigError):
@@ -46,6 +49,8 @@ class Recorded(NamedTuple):
     time: float | None = None
     edited: bool = False
     """Whether it was recorded as it left the proxy, with the edits of that day in it."""
+    share: float = 1.0
+    """How much of its file is read with it."""
 
 
 class Source(NamedTuple):
@@ -63,10 +68,10 @@ def one(raw: bytes, dialect: str | None = None) -> Recorded:
         found = [_logged(line) for line in raw.splitlines() if line.strip()]
         kept = [record for record in found if record is not None]
         if not kept:
-            raise Unreadable("no JSON request body, and no line of an upstream log")
+            raise Unreadable(f"no JSON request body, and no line of an upstream log: {_trouble(raw)}")
         return kept[-1]
     if not isinstance(value, dict):
-        raise Unreadable("a request body is a JSON object")
+        raise Unreadable(f"a request body is a JSON object, and this is {_kind(value)}: {FORMS}")
     if isinstance(value.get("body"), dict):
         logged = _logged(raw) if "direction" in value else None
         return logged or _captured(value, dialect)
@@ -115,8 +120,8 @@ def _captured(value: Mapping[str, Any], dialect: str | None) -> Recorded:
     path = str(value.get("path") or "")
     told = next((name for end, name in _PATHS.items() if path.rstrip("/").endswith(end)), None)
     fields = value.get("headers")
-    pairs = fields.items() if isinstance(fields, dict) else (pair for pair in fields or () if len(pair) == 2)
-    headers = {str(name).lower(): str(text) for name, text in pairs}
+    pairs = [*fields.items()] if isinstance(fields, dict) else fields if isinstance(fields, list) else []
+    headers = {str(pair[0]).lower(): str(pair[1]) for pair in pairs if isinstance(pair, Sequence) and len(pair) == 2}
     body = value["body"]
     return Recorded(None, _known(dialect or told or guess(body)), encoded(body), headers)
 
@@ -130,7 +135,11 @@ def is_conversation(value: Mapping[str, Any]) -> bool:
 
 
 def turns(name: str, conversation: Mapping[str, Any], model: str = MODEL) -> Iterator[Recorded]:
-    """The requests that a client would have sent in a conversation: one up to each turn of the user."""
+    """The requests that a client would have sent in a conversation: one up to each turn of the user.
+
+    Raises Unreadable where it is none.
+    """
+    _check(conversation)
     dialect = OPENAI[conversation["dialect"]]
     head: dict[str, Any] = {"model": model, "stream": True, "max_tokens": LIMIT}
     opening: list[bytes] = []
@@ -150,7 +159,21 @@ def turns(name: str, conversation: Mapping[str, Any], model: str = MODEL) -> Ite
         if message["role"] != "assistant" and last:
             items = b",".join(texts[: len(opening) + index + 1])
             hidden = int(conversation.get("unrecorded_prefix_tokens") or 0)
-            yield Recorded(name, dialect, start + b',"messages":[' + items + b"]}", hidden=hidden)
+            body = start + b',"messages":[' + items + b"]}"
+            yield Recorded(name, dialect, body, hidden=hidden, share=(index + 1) / len(messages))
+
+
+def _check(conversation: Mapping[str, Any]) -> None:
+    """Raise Unreadable for a conversation whose turns cannot be told."""
+    messages = conversation["messages"]
+    for index, message in enumerate(messages):
+        if not isinstance(message, dict) or not isinstance(message.get("role"), str):
+            raise Unreadable(f"messages[{index}] of the conversation is no object with a role: give it one")
+    if all(message["role"] == "assistant" for message in messages):
+        raise Unreadable("the conversation has no turn of the user, so that there is no request in it")
+    hidden = conversation.get("unrecorded_prefix_tokens") or 0
+    if not isinstance(hidden, int):
+        raise Unreadable(f"unrecorded_prefix_tokens of the conversation is a number of tokens, not {_kind(hidden)}")
 
 
 def encoded(value: Any) -> bytes:
@@ -166,6 +189,8 @@ def sources(path: Path) -> list[Source]:
     """The files at a path, an upstream log's oldest first. Raises Unreadable where there are none."""
     if not path.exists():
         raise Unreadable(f"{path}: no such file or folder")
+    if not path.is_file() and not path.is_dir():
+        raise Unreadable(f"{path}: neither a file nor a folder: save what it gives to a file first")
     found = [path] if path.is_file() else [file for file in path.iterdir() if _fits(file)]
     if not found:
         raise Unreadable(f"{path}: no recorded sessions in it (*.json, *.jsonl, *.log, each packed with gzip or not)")
@@ -182,34 +207,54 @@ def _order(file: Path) -> tuple[str, int, str]:
     return stem[0], int(file.name.count(".") == 1), file.name
 
 
-def read(source: Source, model: str = MODEL) -> Iterator[Recorded]:
-    """The requests of a file in their order. Raises Unreadable where it holds none."""
+def read(source: Source, model: str = MODEL, missed: Callable[[str], None] | None = None) -> Iterator[Recorded]:
+    """The requests of a file in their order. Raises Unreadable where it holds none.
+
+    `missed` is told why a line of a log is no request.
+    """
     path, name = source.path, source.path.name.removesuffix(".gz").removesuffix(".json")
     try:
-        with _opened(path) as file:
-            first = file.readline()
+        with _opened(path) as (file, place):
+            first = file.readline().removeprefix(codecs.BOM_UTF8)
             value = _json(first)
             if isinstance(value, dict) and "direction" in value:
-                yield from _log(first, file)
+                for record in _log(first, file, missed):
+                    yield record._replace(share=min(1.0, place() / max(1, source.size)))
                 return
-            value = _json(first + file.read())
+            raw = _plain(first + file.read())
     except (OSError, EOFError, zlib.error) as error:
         raise Unreadable(f"{path}: cannot be read ({error})") from error
-    if isinstance(value, dict) and is_conversation(value):
-        yield from turns(name, value, model)
-    elif isinstance(value, dict):
-        yield one(msgspec.json.encode(value))._replace(session=name)
-    else:
-        raise Unreadable(f"{path}: neither an upstream log, nor a conversation, nor a request body")
+    value = _json(raw)
+    if not isinstance(value, dict):
+        told = _trouble(raw) if value is None else f"it is {_kind(value)}: {FORMS}"
+        raise Unreadable(f"{path}: neither an upstream log, nor a conversation, nor a request body: {told}")
+    try:
+        yield from turns(name, value, model) if is_conversation(value) else (one(raw)._replace(session=name),)
+    except Unreadable as error:
+        raise Unreadable(*(f"{path}: {problem}" for problem in error.problems)) from error
 
 
-def _log(first: bytes, file: IO[bytes]) -> Iterator[Recorded]:
+def _log(first: bytes, file: IO[bytes], missed: Callable[[str], None] | None) -> Iterator[Recorded]:
     """The requests of an upstream log; one recorded as it came counts before the same one as it left."""
     came = ""
     for line in chain((first,), file):
+        if missed is not None and line.strip() and (why := _torn(line)):
+            missed(why)
         record, came = _entry(line, came)
         if record is not None:
             yield record
+
+
+def _torn(line: bytes) -> str:
+    """Why a line that should hold a request holds none; empty for one that does, and for what is no request."""
+    head = _head(line)
+    if head is None:
+        return "the line is no JSON object"
+    if head.direction not in ("received", "request"):
+        return ""
+    if head.dialect not in DIALECTS:
+        return f"this version does not read the dialect '{head.dialect}'"
+    return "" if bytes(head.body) else "the line has no body"
 
 
 def _entry(line: bytes, came: str) -> tuple[Recorded | None, str]:
@@ -246,17 +291,60 @@ def _logged(line: bytes) -> Recorded | None:
     return Recorded(None, head.dialect, bytes(head.body), time=head.time, edited=head.direction == "request")
 
 
-def _opened(path: Path) -> IO[bytes]:
+@contextmanager
+def _opened(path: Path) -> Iterator[tuple[IO[bytes], Callable[[], int]]]:
+    """A file, unpacked, and how many of its bytes have been read."""
     with path.open("rb") as file:
         packed = file.read(2) == _GZIP
-    return gzip.open(path, "rb") if packed else path.open("rb")  # type: ignore[return-value]  # the same methods
+        file.seek(0)
+        if packed:
+            with gzip.open(file, "rb") as unpacked:
+                yield cast("IO[bytes]", unpacked), file.tell
+        else:
+            yield file, file.tell
 
 
 def _unpacked(raw: bytes) -> bytes:
     try:
-        return gzip.decompress(raw) if raw[:2] == _GZIP else raw
+        return _plain(gzip.decompress(raw) if raw[:2] == _GZIP else raw)
     except (OSError, EOFError, zlib.error) as error:
         raise Unreadable(f"cannot be unpacked ({error})") from error
+
+
+def _plain(raw: bytes) -> bytes:
+    """UTF-8 without the mark that some editors and shells put before it."""
+    for mark, name in _MARKS.items():
+        if raw.startswith(mark):
+            return raw[len(mark) :].decode(name, errors="replace").encode()
+    return raw
+
+
+_MARKS = {codecs.BOM_UTF8: "utf-8", codecs.BOM_UTF16_LE: "utf-16-le", codecs.BOM_UTF16_BE: "utf-16-be"}
+
+
+def _trouble(raw: bytes) -> str:
+    """Why bytes are no JSON, and what to give instead."""
+    if not raw.strip():
+        return f"it is empty: {FORMS}"
+    try:
+        msgspec.json.decode(raw)
+    except RecursionError:
+        return f"it is nested too deeply: {FORMS}"
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        return f"{error}: {FORMS}"
+    return FORMS
+
+
+def _kind(value: Any) -> str:
+    names = {
+        dict: "an object",
+        list: "a list",
+        str: "a text",
+        bool: "true or false",
+        int: "a number",
+        float: "a number",
+    }
+    return names.get(type(value), "null")
 
 
 def _json(raw: bytes) -> Any:

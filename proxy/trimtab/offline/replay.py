@@ -6,6 +6,7 @@ them; requests that bring marks of their own are walked once and read both ways.
 
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager
+from functools import partial
 from hashlib import sha256
 from itertools import pairwise
 
@@ -26,8 +27,8 @@ from .track import Sums, Track
 PAUSE = 20.0
 """Seconds between two requests that tell no time."""
 
-Progress = Callable[[int], None]
-"""Is told how many requests of the file are done."""
+Progress = Callable[[int, float], None]
+"""Is told how many requests of the file are done, and which share of it that is."""
 
 
 class Session(msgspec.Struct, frozen=True, kw_only=True):
@@ -120,8 +121,8 @@ class Replay:
         self._plain = plain
         self._marked = marked
         self._grouped = Grouped()
-        self.unread: dict[str, int] = {}
-        """Why requests could not be read, and how often."""
+        self.unread: dict[tuple[str, str], int] = {}
+        """File and reason of requests that could not be read, and how often."""
 
     @classmethod
     @asynccontextmanager
@@ -135,18 +136,21 @@ class Replay:
     ) -> list[Session]:
         """The sessions of one file, in the order in which they began. Raises Unreadable."""
         pairs: dict[str, Pair] = {}
-        for number, request in enumerate(recorded.read(source, model), 1):
-            await self._one(pairs, request)
+        missed = partial(self._missed, source.path.name)
+        for number, request in enumerate(recorded.read(source, model, missed), 1):
+            try:
+                await self._one(pairs, request)
+            except BadRequest as error:
+                missed(error.message)
             if progress is not None:
-                progress(number)
+                progress(number, request.share)
         return [pair.result() for pair in pairs.values()]
 
+    def _missed(self, name: str, reason: str) -> None:
+        self.unread[name, reason] = self.unread.get((name, reason), 0) + 1
+
     async def _one(self, pairs: dict[str, Pair], request: Recorded) -> None:
-        try:
-            conversation = self._plain.parse(request.dialect, request.body)
-        except BadRequest as error:
-            self.unread[error.message] = self.unread.get(error.message, 0) + 1
-            return
+        conversation = self._plain.parse(request.dialect, request.body)
         name = request.session or self._grouped.name(conversation)
         pair = pairs.get(name)
         if pair is None:

@@ -48,7 +48,10 @@ def test_explain_takes_stdin_and_gives_json(
         (["explain", "bad.json"], "bad.json: the member 'model' is missing"),
         (["explain", "body.json", "--pipeline", "fast"], "no pipeline 'fast' (known: default)"),
         (["replay", "none"], "none: no such file or folder"),
-        (["replay", "bad.json"], "1 requests cannot be read: the member 'model' is missing"),
+        (["explain", "torn.json"], "torn.json: no JSON request body, and no line of an upstream log: Input data was"),
+        (["replay", "bad.json"], "bad.json: 1 request cannot be read: the member 'model' is missing"),
+        (["replay", "torn.json"], "nor a request body: Input data was truncated: give a request body, a captured"),
+        (["replay", "/dev/null"], "/dev/null: neither a file nor a folder"),
         (["replay", "log.jsonl", "--config", "none.toml"], "none.toml: cannot be read"),
     ],
 )
@@ -56,6 +59,7 @@ def test_what_cannot_be_used_is_told_in_a_line(
     arguments: list[str], why: str, here: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (here / "bad.json").write_text('{"messages": []}')
+    (here / "torn.json").write_text('{"model": "m", "mess')
     assert main(arguments) == 2
     out, err = capsys.readouterr()
     assert (out, err.count("\n")) == ("", 1)
@@ -63,13 +67,37 @@ def test_what_cannot_be_used_is_told_in_a_line(
 
 
 def test_replay_prints_a_table(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    (here / "broken.json").write_text("{")
+    (here / "broken.json").write_text("")
     assert main(["replay", "."]) == 0
     out, err = capsys.readouterr()
     assert out.startswith("body: chat, 1 request, to zai-messages/glm-4.6\n")
     assert "session 1: chat, 1 request" in out
     assert "all 2 sessions: 2 requests" in out
-    assert err == "left out: broken.json: neither an upstream log, nor a conversation, nor a request body\n"
+    why = "neither an upstream log, nor a conversation, nor a request body: it is empty: give "
+    assert err.startswith(f"left out: broken.json: {why}")
+
+
+def test_lines_of_a_log_that_cannot_be_read_are_counted(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (here / "log.jsonl").write_text(json.dumps(LOG) + "\n" + 2 * f"{json.dumps(LOG)[:-9]}\n")
+    assert main(["replay", "log.jsonl"]) == 0
+    out, err = capsys.readouterr()
+    assert out.startswith("session 1: chat, 1 request,")
+    assert err == "left out: log.jsonl: 2 requests cannot be read: the line is no JSON object\n"
+
+
+@pytest.mark.parametrize("command", ["explain", "replay"])
+def test_long_work_shows_a_bar(
+    command: str, here: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It moves with each request of a file, not with each file only."""
+    user, answer = BODY["messages"][0], {"role": "assistant", "content": "yes"}
+    talk = {"dialect": "openai", "messages": [user, answer, user, answer, user, answer, user]}
+    (here / "talk.json").write_text(json.dumps(talk))
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True)
+    assert main([command, "talk.json"]) == 0
+    shown = [part.split("]")[1].split()[0] for part in capsys.readouterr().err.split("\r") if "]" in part]
+    assert len({*shown}) >= 4
+    assert shown == sorted(shown, key=lambda share: int(share.rstrip("%")))
 
 
 def test_replay_compares_two_chains(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -87,6 +115,12 @@ def test_replay_gives_json(here: Path, capsys: pytest.CaptureFixture[str]) -> No
     told = json.loads(capsys.readouterr().out)
     assert told["config"] == "pipelines.toml"
     assert list(told["total"][1]["implicit"]["cost"]) == ["0.25"]
+
+
+def test_a_number_of_lines_that_is_none_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["explain", "x", "--lines=-3"])
+    assert "'-3' is no number: 0 or more" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("share", ["-0.1", "1.5", "x"])

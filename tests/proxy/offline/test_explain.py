@@ -51,6 +51,22 @@ async def test_the_turn_before_is_what_a_cache_holds(monkeypatch: pytest.MonkeyP
     assert broken.sent.cached < 4 < broken.client.cached
 
 
+async def test_a_turn_may_end_in_a_message_of_the_system(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Claude Code sends one in the middle of a conversation; the request before ended with it."""
+    config, system = configured(monkeypatch, tmp_path, "cut"), {"role": "system", "content": "be brief"}
+    found = await told(config, USER, system, ANSWER, USER)
+    assert (found.turns, found.caches[0].client.cached > 0) == (2, True)
+    assert (await told(config, system, ANSWER, USER, dialect="chat")).turns == 1
+
+
+async def test_it_says_how_far_it_is(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    seen: list[tuple[int, float]] = []
+    body = msgspec.json.encode({"model": "auto", "messages": [USER, ANSWER] * 3 + [USER]})
+    config = configured(monkeypatch, tmp_path, "cut")
+    await explain(config, Recorded(None, "chat", body), progress=lambda *told: seen.append(told))
+    assert seen == [(1, 0.25), (2, 0.5), (3, 0.75), (4, 1.0)]
+
+
 async def test_records_of_earlier_turns_are_found(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     found = await told(configured(monkeypatch, tmp_path, "count"), *[USER, ANSWER] * 3, USER)
     assert (found.turns, found.stages[0].records) == (4, 1)

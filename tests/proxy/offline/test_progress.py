@@ -15,7 +15,11 @@ def test_it_shows_how_far_the_work_is() -> None:
     bar = Progress(out, 200)
     bar.say("a")
     bar.add(100, "b")
-    assert out.getvalue().split("\r")[1:] == [f"[{'':30}]   0% a", f"[{'#' * 15:30}]  50% b"]
+    bar.say("c", 50)
+    bar.say("d", 500)
+    assert out.getvalue().split("\r")[1:] == [
+        f"[{'':30}]   0% a", f"[{'#' * 15:30}]  50% b", f"[{'#' * 22:30}]  75% c", f"[{'#' * 30}] 100% d",
+    ]  # fmt: skip
 
 
 def test_it_is_wiped_at_the_end() -> None:

@@ -69,6 +69,8 @@ def test_a_captured_request_brings_its_headers_and_its_dialect() -> None:
     found = one(raw(captured))
     assert (found.dialect, found.headers, json.loads(found.body)) == ("messages", {"x-app": "cli"}, BODY)
     assert one(raw({"headers": {"A": "b"}, "body": BODY})).headers == {"a": "b"}
+    for odd in (7, "text", [1, ["a"], ["B", "c"], [[], 2]]):
+        assert one(raw({"headers": odd, "body": BODY})).headers.get("b", "c") == "c"
 
 
 def test_the_last_request_of_a_log_or_conversation_is_the_one_meant() -> None:
@@ -81,8 +83,11 @@ def test_the_last_request_of_a_log_or_conversation_is_the_one_meant() -> None:
 @pytest.mark.parametrize(
     ("text", "why"),
     [
-        (b"", "no JSON request body"),
-        (b"[1]", "a JSON object"),
+        (b"", "no JSON request body, and no line of an upstream log: it is empty: give a request body"),
+        (b'{"model": ', "Input data was truncated: give a request body"),
+        (b"\x00\xff\x00", r"JSON is malformed: .* \(byte 0\): give a request body"),
+        (b"[" * 100_000, "it is nested too deeply: give"),
+        (b"[1]", "a JSON object, and this is a list: give"),
         (b'{"direction": 1}\nnot json', "no JSON request body"),
         (b"\x1f\x8bbroken", "cannot be unpacked"),
     ],
@@ -114,6 +119,49 @@ def test_a_conversation_becomes_the_requests_of_its_turns() -> None:
     assert json.loads(next(turns("c", anthropic)).body)["system"] == "be brief"
 
 
+@pytest.mark.parametrize(
+    ("messages", "why"),
+    [
+        ([USER, {"content": "x"}], r"messages\[1\] of the conversation is no object with a role"),
+        ([5], r"messages\[0\] of the conversation is no object with a role"),
+        ([], "the conversation has no turn of the user"),
+        ([ANSWER], "the conversation has no turn of the user"),
+    ],
+)
+def test_a_conversation_without_turns_is_refused(messages: list[Any], why: str, tmp_path: Path) -> None:
+    text = raw({"dialect": "openai", "messages": messages})
+    with pytest.raises(Unreadable, match=f"^{why}"):
+        one(text)
+    (tmp_path / "c.json").write_bytes(text)
+    with pytest.raises(Unreadable, match=rf"c\.json: {why}"):
+        list(read(Source(tmp_path / "c.json")))
+
+
+def test_hidden_tokens_that_are_no_number_are_refused() -> None:
+    with pytest.raises(Unreadable, match="unrecorded_prefix_tokens of the conversation is a number of tokens, not a t"):
+        one(raw({"dialect": "openai", "messages": [USER], "unrecorded_prefix_tokens": "many"}))
+
+
+@pytest.mark.parametrize("code", ["utf-8-sig", "utf-16"])
+def test_the_mark_that_windows_puts_before_a_text_is_left_out(code: str, tmp_path: Path) -> None:
+    body, path = json.dumps(BODY), tmp_path / "marked.json"
+    assert one(body.encode(code)).body == body.encode()
+    path.write_bytes(body.encode(code))
+    assert [json.loads(found.body) for found in read(Source(path))] == [BODY]
+    path.write_bytes(line("request", "hi").encode("utf-8-sig"))
+    assert texts(path) == [("hi", True)]
+
+
+def test_each_request_tells_how_much_of_its_file_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "c.json"
+    path.write_bytes(raw({"dialect": "openai", "messages": [USER, ANSWER, USER, ANSWER]}))
+    assert [found.share for found in read(Source(path))] == [0.25, 0.75]
+    for text in (line("request", "x" * 50_000).encode() * 4, gzip.compress(line("request", "x").encode() * 4)):
+        path.write_bytes(text)
+        shares = [found.share for found in read(Source(path, len(text)))]
+        assert (shares, shares[-1]) == (sorted(shares), 1.0)
+
+
 def test_a_lone_surrogate_stays_the_escape_it_was() -> None:
     conversation = {"dialect": "openai", "messages": [{"role": "user", "content": "\ud83d é"}]}
     assert b"\\ud83d" in next(turns("c", conversation)).body
@@ -128,6 +176,9 @@ def test_a_log_is_read_as_it_came_where_it_says_so(tmp_path: Path) -> None:
         + line("request", "last", id="5")
     )  # fmt: skip
     assert texts(path) == [("plain", True), ("came", False), ("last", True)]
+    missed: list[str] = []
+    assert len([*read(Source(path), missed=missed.append)]) == 3
+    assert missed == ["the line is no JSON object", "this version does not read the dialect 'klingon'"]
     packed = tmp_path / "up.2026-01-01_00-00-00_000000.jsonl.gz"
     packed.write_bytes(gzip.compress(line("request", "older").encode()))
     assert [source.path.name for source in sources(tmp_path)] == [packed.name, path.name]

@@ -84,9 +84,12 @@ async def test_a_request_that_cannot_be_read_is_counted(monkeypatch: pytest.Monk
     path = tmp_path / "recorded.jsonl"
     path.write_text(logged([USER]).replace('"model": "glm-4.6"', '"model": 5'))
     async with Replay.opened(configured(monkeypatch, tmp_path, "cut")) as replay:
-        seen: list[int] = []
-        assert await replay.file(Source(path), progress=seen.append) == []
-        assert (list(replay.unread.values()), seen) == ([1], [1])
+        seen: list[tuple[int, float]] = []
+        source = Source(path, path.stat().st_size)
+        assert await replay.file(source, progress=lambda *told: seen.append(told)) == []
+        assert ([*replay.unread.items()], seen) == (
+            [(("recorded.jsonl", "the member 'model' is missing or no string: name a model"), 1)], [(1, 1.0)],
+        )  # fmt: skip
 
 
 async def test_totals_add_up(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
