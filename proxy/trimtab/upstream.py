@@ -1,27 +1,28 @@
-"""Calls upstreams over pooled connections: the only file that touches aiohttp."""
+"""Calls upstreams over pooled connections of aiohttp."""
 
 import asyncio
 from collections.abc import Callable, Mapping
 from functools import lru_cache
 from types import TracebackType
-from typing import Self
+from typing import NamedTuple, Protocol, Self
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
 import msgspec
 from yarl import URL
 
-from trimtab import trust
+from trimtab import straight, trust
 from trimtab.errors import LOST, UpstreamError, UpstreamTimeout
 
 with trust.later():
     import aiohttp
+    from aiohttp.http import HttpProcessingError
 
 MAX_BODY = 512 * 1024 * 1024
 """Bytes of a reply that is not streamed, above which an upstream is taken to have lost its way."""
 
-_BUFFER = 64 * 1024
-"""Bytes read ahead of a slow client: the one buffer that a stream may fill."""
+_ADDRESSES = 256
+"""Addresses of which is kept how they are reached; clients may bring queries of their own."""
 
 
 class Call(msgspec.Struct, frozen=True, kw_only=True):
@@ -52,10 +53,32 @@ class Body(aiohttp.BytesPayload):
         self._size = len(value)
 
 
+class Answered(Protocol):
+    """What of aiohttp's answers is used."""
+
+    @property
+    def status(self) -> int:
+        """The status code."""
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        """The headers."""
+
+    @property
+    def content(self) -> aiohttp.StreamReader:
+        """The body."""
+
+    def release(self) -> object:
+        """Give the connection back."""
+
+    def close(self) -> None:
+        """Close the connection."""
+
+
 class Response:
     """An upstream's answer; close it, or use it as an async context manager."""
 
-    def __init__(self, call: Call, response: aiohttp.ClientResponse, state: "State") -> None:
+    def __init__(self, call: Call, response: Answered, state: "State") -> None:
         self._call = call
         self._response = response
         self._state: State | None = state
@@ -125,12 +148,22 @@ class State(msgspec.Struct):
     last_error: str | None = None
 
 
+class Address(NamedTuple):
+    """An address, and how it is reached."""
+
+    url: URL
+    proxy: str | None
+    """The proxy that leads there."""
+    way: straight.Way | None
+    """None where aiohttp's session has to be asked."""
+
+
 class Forwarder:
     """A pool of connections to all upstreams. Open and close it inside a running loop."""
 
     def __init__(self) -> None:
         self._session: aiohttp.ClientSession | None = None
-        self._proxies: dict[str, str | None] = {}
+        self._known: dict[tuple[str, str], Address] = {}
         self._states: dict[str, State] = {}
 
     async def open(self) -> None:
@@ -141,7 +174,7 @@ class Forwarder:
             timeout=aiohttp.ClientTimeout(total=None),
             cookie_jar=aiohttp.DummyCookieJar(),
             skip_auto_headers=("User-Agent",),
-            read_bufsize=_BUFFER,
+            read_bufsize=straight.BUFFER,
             auto_decompress=True,
         )
 
@@ -158,24 +191,16 @@ class Forwarder:
         """
         if self._session is None:
             raise UpstreamError("the proxy is not started")
-        url, proxy = self._address(call.url)
-        if url.scheme == "https" and not trust.ready():
+        address = self._known.get((call.method, call.url)) or self._address(call.method, call.url)
+        if address.url.scheme == "https" and not trust.ready():
             await asyncio.to_thread(trust.read)
         state = self._states.get(call.name)
         if state is None:
             state = self._states[call.name] = State()
         state.requests += 1
         try:
-            response = await self._session.request(
-                call.method,
-                url,
-                data=Body(call.body) if call.body else None,
-                headers=call.headers,
-                proxy=proxy,
-                allow_redirects=False,
-                timeout=_timeout(call.connect_timeout),
-            )
-        except (aiohttp.ClientError, OSError) as error:
+            response = await self._ask(self._session, address, call)
+        except (aiohttp.ClientError, HttpProcessingError, OSError) as error:
             state.failed += 1
             refused = _no_answer(call, error)
             state.last_error = refused.message
@@ -187,13 +212,31 @@ class Forwarder:
         """What /health shows of an upstream."""
         return msgspec.structs.asdict(self._states.get(name, State()))
 
-    def _address(self, url: str) -> tuple[URL, str | None]:
+    async def _ask(self, session: aiohttp.ClientSession, address: Address, call: Call) -> Answered:
+        timeout = _timeout(call.connect_timeout)
+        if address.way is not None and call.body and session.connector is not None:
+            return await straight.ask(session.connector, address.way, call.headers, call.body, timeout)
+        data = Body(call.body) if call.body else None
+        return await session.request(
+            call.method,
+            address.url,
+            data=data,
+            headers=call.headers,
+            proxy=address.proxy,
+            allow_redirects=False,
+            timeout=timeout,
+        )
+
+    def _address(self, method: str, url: str) -> Address:
         """The URL, byte for byte, and the proxy that the environment (HTTPS_PROXY, NO_PROXY, ...) names for it."""
-        base = url.partition("?")[0]
-        if base not in self._proxies:
-            parts = urlsplit(base)
-            self._proxies[base] = None if proxy_bypass(parts.netloc) else getproxies().get(parts.scheme)
-        return URL(url, encoded=True), self._proxies[base]
+        parts, whole = urlsplit(url), URL(url, encoded=True)
+        # NO_PROXY names hosts.
+        proxy = None if proxy_bypass(parts.netloc.rpartition("@")[2]) else getproxies().get(parts.scheme)
+        if len(self._known) >= _ADDRESSES:
+            self._known.clear()
+        address = Address(whole, proxy, straight.way(method, whole) if proxy is None else None)
+        self._known[method, url] = address
+        return address
 
 
 @lru_cache(maxsize=64)
@@ -202,7 +245,7 @@ def _timeout(connect: float) -> aiohttp.ClientTimeout:
 
 
 def _no_answer(call: Call, error: Exception) -> UpstreamError:
-    if isinstance(error, aiohttp.ConnectionTimeoutError):
+    if isinstance(error, aiohttp.ConnectionTimeoutError) or type(error) is TimeoutError:
         text = f"upstream '{call.name}' did not accept a connection within {call.connect_timeout:g} s"
         return UpstreamTimeout(text, unreached=True)
     if isinstance(error, aiohttp.ClientConnectorCertificateError | aiohttp.ClientConnectorSSLError):

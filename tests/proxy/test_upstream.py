@@ -19,7 +19,8 @@ from trimtab.upstream import Call, Forwarder, Response, State
 
 pytestmark = pytest.mark.anyio
 
-ADDRESS = "http://up.test/v1/messages"
+ADDRESS = "http://name:word@up.test/v1/messages"
+"""One that aiohttp's session is asked for, which aioresponses mocks; tests/proxy/test_straight.py has the others."""
 KEY = ConnectionKey("up.test", 80, False, True, None, None, None)
 
 
@@ -176,11 +177,15 @@ async def test_a_pool_that_is_not_open_says_so() -> None:
     [
         (ADDRESS, {"HTTP_PROXY": "http://gate.test:3128"}, "http://gate.test:3128"),
         (ADDRESS, {"HTTPS_PROXY": "http://gate.test:3128"}, None),
-        ("https://up.test/v1", {"HTTPS_PROXY": "http://gate.test:1"}, "http://gate.test:1"),
+        ("https://name:word@up.test/v1", {"HTTPS_PROXY": "http://gate.test:1"}, "http://gate.test:1"),
         (ADDRESS, {"HTTP_PROXY": "http://gate.test:3128", "NO_PROXY": "up.test"}, None),
         (ADDRESS, {"HTTP_PROXY": "http://gate.test:3128", "NO_PROXY": "*"}, None),
-        ("http://up.test:8080/v1", {"HTTP_PROXY": "http://gate.test:1", "NO_PROXY": "test"}, None),
-        ("http://up.test/v1", {"HTTP_PROXY": "http://gate.test:1", "NO_PROXY": "down.test"}, "http://gate.test:1"),
+        ("http://name:word@up.test:8080/v1", {"HTTP_PROXY": "http://gate.test:1", "NO_PROXY": "test"}, None),
+        (
+            "http://name:word@up.test/v1",
+            {"HTTP_PROXY": "http://gate.test:1", "NO_PROXY": "down.test"},
+            "http://gate.test:1",
+        ),
     ],
 )
 async def test_the_environment_names_a_proxy(
@@ -195,7 +200,7 @@ async def test_the_environment_names_a_proxy(
     assert sent.kwargs["proxy"] == proxy
 
 
-@pytest.mark.parametrize(("url", "read"), [("https://up.test/v1", [True]), (ADDRESS, [])])
+@pytest.mark.parametrize(("url", "read"), [("https://name:word@up.test/v1", [True]), (ADDRESS, [])])
 async def test_certificates_are_read_before_the_first_call_that_needs_them(
     forwarder: Forwarder, monkeypatch: pytest.MonkeyPatch, url: str, read: list[bool]
 ) -> None:

@@ -189,6 +189,59 @@ async def test_the_address_arrives_as_it_was_written(forwarder: Forwarder) -> No
         assert "user-agent" not in upstream.sent[0].headers
 
 
+@pytest.mark.parametrize("size", [2, 500_000])
+async def test_it_sends_what_the_session_of_aiohttp_sends(forwarder: Forwarder, size: int) -> None:
+    headers = {"anthropic-version": "2023-06-01", "x-title": "é", "accept": "*/*", "accept-encoding": "gzip, deflate"}
+    headers |= {"content-type": "application/json"}
+    async with playing() as upstream:
+        # A name in the address is left to the session.
+        for url in (upstream.url, upstream.url.replace("//", "//name:word@")):
+            asked = call(upstream, url=f"{url}/v1/x?a=%20", headers=headers, body=b"x" * size)
+            async with await forwarder.send(asked) as response:
+                assert response.status == 200
+        straight, session = upstream.sent
+    assert session.headers.pop("authorization").startswith("Basic ")
+    assert straight == session
+
+
+async def test_what_is_said_before_the_answer_is_passed_over(forwarder: Forwarder) -> None:
+    async def hints(sent: Sent, link: Link) -> None:
+        await link.raw(b"HTTP/1.1 103 Early Hints\r\nlink: </a>\r\n\r\n")
+        await link.json(b"{}", "201 Created")
+
+    async with playing(hints) as upstream, await forwarder.send(call(upstream)) as response:
+        assert (response.status, await response.read()) == (201, b"{}")
+
+
+async def test_what_is_no_http_is_no_answer(forwarder: Forwarder) -> None:
+    async def babbles(sent: Sent, link: Link) -> None:
+        await link.raw(b"SSH-2.0-OpenSSH_9.2\r\n\r\n")
+
+    async with playing(babbles) as upstream:
+        with pytest.raises(UpstreamError, match="upstream 'up' did not answer: HttpProcessingError") as raised:
+            await forwarder.send(call(upstream))
+    assert "SSH" not in raised.value.message
+
+
+async def test_an_answer_before_the_body_was_read_costs_the_connection(forwarder: Forwarder) -> None:
+    """What is still to be sent would stand before the next request."""
+    refused = asyncio.Event()
+
+    async def refuses(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.transport.pause_reading()  # type: ignore[attr-defined]  # a socket's transport reads
+        writer.write(b"HTTP/1.1 413 Too Large\r\ncontent-length: 0\r\n\r\n")
+        await refused.wait()
+        writer.close()
+
+    async with await asyncio.start_server(refuses, "127.0.0.1", 0) as server:
+        url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        for _ in range(2):
+            async with await forwarder.send(call(url, body=b"x" * 50_000_000)) as response:
+                assert (response.status, await response.read()) == (413, b"")
+        refused.set()
+
+
 async def test_drain_waits_for_the_end_behind_the_last_word(forwarder: Forwarder) -> None:
     drains = asyncio.Event()
 
