@@ -4,8 +4,9 @@ It serves until SIGTERM on a free port, told on stdout, then writes the report: 
 not come round, errors logged, memory by second.
 
 A block has two figures, since other programs do not count. The CPU time of the loop's thread is the least that we
-blocked it for. The CPU time of the whole process, or the time by the clock where that is shorter, is the most: a thread
-of ours that holds the interpreter's lock blocks the loop too, and one that does not is in this figure as well.
+blocked it for. A thread of ours that holds the interpreter's lock blocks the loop too: the most is the time by the
+clock without that in which the loop's thread was ready and other programs had the cores (the scheduler tells it), or
+the CPU time of all our threads where that is shorter.
 """
 
 import asyncio
@@ -32,8 +33,23 @@ TICK = 0.002
 LATE = 0.03
 """Seconds without a tick after which another thread looks at what the loop does."""
 BLOCK = 0.04
-"""CPU seconds from one tick to the next that are reported together with what was seen."""
+"""Seconds from one tick to the next, by either figure, that are reported together with what was seen."""
 _PAGE = os.sysconf("SC_PAGE_SIZE")
+
+
+class Waits:
+    """How long a thread was ready to run and had no core."""
+
+    def __init__(self, thread: int) -> None:
+        try:
+            self._file = os.open(f"/proc/self/task/{thread}/schedstat", os.O_RDONLY)
+        except OSError:
+            # Nobody tells: then waiting counts as being blocked.
+            self._file = -1
+
+    def seconds(self) -> float:
+        """Since the thread began."""
+        return int(os.pread(self._file, 100, 0).split()[1]) / 1e9 if self._file >= 0 else 0.0
 
 
 class Look:
@@ -54,18 +70,19 @@ class Look:
 
     async def loop(self) -> None:
         """Take the CPU time from one tick to the next, which a blocked loop makes long."""
-        before, whole = time.thread_time(), time.process_time()
+        waits = Waits(threading.get_native_id())
+        before, whole, waited = time.thread_time(), time.process_time(), waits.seconds()
         while True:
             await asyncio.sleep(TICK)
-            now, all_now, clock = time.thread_time(), time.process_time(), time.monotonic()
-            spent, most = now - before, min(all_now - whole, clock - self._ticked)
+            now, all_now, clock, late = time.thread_time(), time.process_time(), time.monotonic(), waits.seconds()
+            spent, most = now - before, min(all_now - whole, clock - self._ticked - (late - waited))
             if spent > 0.01:
                 self.blocks = sorted((*self.blocks, spent), reverse=True)[:20]
             if max(spent, most) > LATE and len(self.held) < 10_000:
                 self.held.append((clock, spent, most))
-            if spent > BLOCK:
-                self.places.append(f"{1000 * spent:.0f} ms: {self._seen}")
-            before, whole, self._ticked, self._seen = now, all_now, clock, ""
+            if max(spent, most) > BLOCK:
+                self.places.append(f"{1000 * spent:.0f} ms, {1000 * most:.0f} at most: {self._seen}")
+            before, whole, waited, self._ticked, self._seen = now, all_now, late, clock, ""
 
     def sample(self, thread: int) -> None:
         """Look, from another thread, at what the loop's does while no tick comes."""
@@ -131,7 +148,7 @@ async def main(path: Path, report: Path) -> None:
     found = {
         "blocks_ms": [round(1000 * block, 1) for block in look.blocks],
         "held": look.held,
-        "places": look.places[:20],
+        "places": look.places[:40],
         "errors": look.errors[:50],
     }
     text = json.dumps({**found, "memory": look.memory, "counters": runtime.counters.snapshot()})

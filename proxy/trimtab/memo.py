@@ -27,6 +27,35 @@ LENT = 8
 """The part of its own bytes that a conversation may hold of others: the agents of one kind share a system prompt."""
 
 
+BIG = 250_000
+"""Bytes from which a message is looked for by samples of it: to hash 60 MB holds the loop for 50 ms."""
+_SAMPLE = 1_000
+
+
+class _Big:
+    """A big message as a key: equal where all bytes are, which is compared at once where its samples agree."""
+
+    __slots__ = ("_hash", "_raw")
+
+    def __init__(self, raw: bytes) -> None:
+        middle = len(raw) // 2
+        self._raw = raw
+        self._hash = hash((len(raw), raw[:_SAMPLE], raw[middle : middle + _SAMPLE], raw[-_SAMPLE:]))
+
+    def __hash__(self) -> int:
+        return self._hash
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Big) and self._raw == other._raw
+
+
+_Key = bytes | _Big
+
+
+def _key(raw: bytes) -> _Key:
+    return raw if len(raw) < BIG else _Big(raw)
+
+
 class Run(NamedTuple):
     """The messages of a conversation, their bytes, and what is known along them."""
 
@@ -43,7 +72,7 @@ class _Session:
     def __init__(self, key: int, dialect: DialectName) -> None:
         self.key = key
         self.dialect = dialect
-        self.messages: dict[bytes, Message] = {}
+        self.messages: dict[_Key, Message] = {}
         self.last = Run()
         self.bytes = self.lent = 0
 
@@ -65,7 +94,7 @@ class MessageTable:
         self._sessions: OrderedDict[int, _Session] = OrderedDict()
         self._fresh: list[tuple[Message, _Session]] = []
         """Messages of the last run whose notes are not booked: they are written while their request is served."""
-        self._found: dict[str, dict[bytes, tuple[Message, _Session]]] = {}
+        self._found: dict[str, dict[_Key, tuple[Message, _Session]]] = {}
 
     def __len__(self) -> int:
         return sum(len(table) for table in self._found.values())
@@ -106,24 +135,25 @@ class MessageTable:
         messages = []
         for index in range(start, len(raws)):
             raw = raws[index]
-            known = table.get(raw)
+            key = _key(raw)
+            known = table.get(key)
             if known is None:
                 self.misses += 1
                 message = make(index, raw)
                 self._fresh.append((message, session))
-                self._adopt(table, message, session, None)
+                self._adopt(table, key, message, session, None)
             else:
                 self.hits += 1
                 message, owner = known
                 if owner is not session:
-                    self._adopt(table, message, session, owner)
+                    self._adopt(table, key, message, session, owner)
             messages.append(message)
         return tuple(messages)
 
     def _session(self, dialect: DialectName, start: Sequence[bytes]) -> _Session:
         # By hash: the bytes themselves would hold a copy of each conversation's system prompt. Two that share one by
         # chance share what is evicted, and nothing else: messages are found by their bytes.
-        key = hash((dialect, *start))
+        key = hash((dialect, *map(_key, start)))
         session = self._sessions.get(key)
         if session is None:
             session = self._sessions[key] = _Session(key, dialect)
@@ -133,7 +163,8 @@ class MessageTable:
 
     def _adopt(
         self,
-        table: dict[bytes, tuple[Message, _Session]],
+        table: dict[_Key, tuple[Message, _Session]],
+        key: _Key,
         message: Message,
         session: _Session,
         owner: _Session | None,
@@ -142,7 +173,7 @@ class MessageTable:
         if owner is None:
             self.bytes += size
         else:
-            del owner.messages[message.raw]
+            del owner.messages[key]
             owner.bytes -= size
             owner.lent += size
             if owner.lent > owner.bytes // LENT:
@@ -150,15 +181,15 @@ class MessageTable:
                 owner.last, owner.lent = Run(), 0
             if not owner.messages:
                 self._sessions.pop(owner.key, None)
-        session.messages[message.raw] = message
+        session.messages[key] = message
         session.bytes += size
-        table[message.raw] = (message, session)
+        table[key] = (message, session)
 
     def _settle(self) -> None:
         """Book what stages derived from the messages that were new in the run before."""
         fresh, self._fresh = self._fresh, []
         for message, session in fresh:
-            if session.messages.get(message.raw) is message:
+            if session.messages.get(_key(message.raw)) is message:
                 message.held = sum([getattr(note, "held", 0) for note in message.notes.values()])
                 session.bytes += message.held
                 self.bytes += message.held
@@ -167,8 +198,8 @@ class MessageTable:
         while self.bytes > self.max_bytes and self._sessions:
             _, session = self._sessions.popitem(last=False)
             table = self._found[session.dialect]
-            for raw in session.messages:
-                del table[raw]
+            for key in session.messages:
+                del table[key]
             self.bytes -= session.bytes
 
 

@@ -5,6 +5,7 @@ its spans taken over; only the rest is checked and cut. The result is that of `s
 """
 
 from collections import OrderedDict, deque
+from collections.abc import Mapping
 from typing import NamedTuple
 
 from trimtab.errors import BadRequest
@@ -45,7 +46,7 @@ def _shared(body: bytes, before: Scanned, items: Items) -> int:
     """How many items, and all that stands before them, are the same in both."""
     for count in range(len(items.raws), max(0, len(items.raws) - BACK), -1):
         start, end = items.spans[count - 1]
-        if body.startswith(items.raws[count - 1], start) and body.startswith(before.raw[:end]):
+        if body.startswith(items.raws[count - 1], start) and body.startswith(memoryview(before.raw)[:end]):
             # Behind a number, the next byte may be another digit of it.
             return count if body[end : end + 1] in (b",", b"]", b" ", b"\n", b"\r", b"\t") else 0
     return 0
@@ -86,6 +87,8 @@ class Found(NamedTuple):
 
     scanned: Scanned
     before: Scanned | None = None
+    roles: Mapping[int, str] = {}
+    """Who says a large message, by its index, where that was read beforehand."""
 
 
 class Recent:

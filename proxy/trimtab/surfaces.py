@@ -101,7 +101,7 @@ class Surface:
             pipeline=pipeline.name,
             resolve=pipeline.target,
             ask=self._asker.ask,
-            large=large or len(body) > LARGE,
+            large=large or len(body) > LARGE or _many(conversation),
         )
         compacts = self._dialect.compacts(conversation)
         exchange.compaction = compacts or compaction.requested(conversation, incoming.headers)
@@ -117,6 +117,13 @@ class Surface:
             raise BadRequest(told, cause=Cause.TOO_LARGE)
 
 
+def _many(conversation: Conversation) -> bool:
+    """Whether to go through all messages, or to write the tools anew, takes long, however small they are."""
+    return len(conversation.messages) > MANY_MESSAGES or len(conversation.tools) > MANY_TOOLS
+
+
+MANY_MESSAGES, MANY_TOOLS = 2_000, 200
+"""10 ms of translation each."""
 MANY = 20_000
 """Commas and opening brackets from which on a request takes as long as one of LARGE bytes."""
 STEP = 100_000

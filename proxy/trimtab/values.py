@@ -12,7 +12,8 @@ _TOKEN = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"?|[,\[{]', re.DOTALL)
 
 def more_signs(body: bytes, limit: int) -> bool:
     """Whether a text has more than `limit` commas and opening brackets, those in strings too: 0.2 ms for 1 MB."""
-    return len(body) > limit and sum(map(body.count, _SIGNS)) > limit
+    # In a list, so that other threads may run between two counts: 10 ms each for 60 MB.
+    return len(body) > limit and sum([body.count(sign) for sign in _SIGNS]) > limit
 
 
 def more_values(body: bytes, limit: int) -> bool:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from fakewire import Line
-from trimtab.asgi import PER_TIME, Receive, Writer, extend, read_body, turn_of
+from trimtab.asgi import APART, PER_TIME, Receive, Writer, extend, read_body, turn_of
 from trimtab.dialects import DIALECTS
 from trimtab.errors import BadRequest, Cause, Refused, UpstreamError
 from trimtab.http1_turn import TURN, Turn
@@ -55,6 +55,21 @@ class Client:
 async def test_a_body_comes_in_pieces() -> None:
     assert await read_body(Client(b"ab", b"", b"cd").receive, 4) == b"abcd"
     assert await read_body(Client(b"abcd").receive, 4, "4") == b"abcd"
+
+
+async def test_a_large_body_is_joined_in_a_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    threads: list[Any] = []
+
+    async def to_thread(work: Any, *arguments: Any) -> Any:
+        threads.append(work)
+        return work(*arguments)
+
+    monkeypatch.setattr(asyncio, "to_thread", to_thread)
+    half = b"x" * (APART // 2)
+    assert await read_body(Client(half, half[1:]).receive, APART) == half + half[1:]
+    assert threads == []
+    assert await read_body(Client(half, half).receive, APART) == half + half
+    assert len(threads) == 1
 
 
 async def test_a_body_without_a_body() -> None:

@@ -96,3 +96,9 @@ def test_a_phrase_beside_a_large_picture_is_found_in_the_texts() -> None:
         content = [picture, {"type": "text", "text": said}]
         body = json.dumps({"model": "m", "max_tokens": 1, "messages": [{"role": "user", "content": content}]}).encode()
         assert requested(DIALECTS["messages"].parse(body, MessageTable(9999)), {}) is found
+
+
+def test_of_a_huge_text_the_ends_are_searched() -> None:
+    for before, behind, found in ((0, 2_000_000, True), (2_000_000, 0, True), (2_000_000, 2_000_000, False)):
+        said = f"{'a' * before} {PHRASES[0].decode()} {'z' * behind}"
+        assert asks(messages("do it", "done", said), "messages") is found

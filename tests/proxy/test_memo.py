@@ -4,7 +4,7 @@ import random
 from collections.abc import Sequence
 
 from trimtab.conversation import Block, DialectName, Message
-from trimtab.memo import FactTable, MessageTable, weight
+from trimtab.memo import BIG, FactTable, MessageTable, weight
 
 
 class Codec:
@@ -99,6 +99,27 @@ def test_what_is_stored_is_a_copy() -> None:
     body = b"x" * 10_000
     found = table.find(CODEC, [body[:100]], make)
     assert type(found[0].raw) is bytes
+
+
+class Unhashed(bytes):
+    """Bytes of which nobody takes a hash."""
+
+    def __hash__(self) -> int:
+        raise AssertionError("all of its bytes are hashed")
+
+
+def test_a_big_message_is_found_without_a_hash_of_all_of_it() -> None:
+    table = MessageTable(100 * BIG)
+    first, second = (b"a" * BIG + middle + b"z" * BIG for middle in (b"1", b"2"))
+    [one], [two] = (table.find(CODEC, [Unhashed(raw)], make) for raw in (first, second))
+    assert (one.raw, two.raw) == (first, second)
+    assert table.find(CODEC, [Unhashed(first)], make) == (one,)
+    assert table.find(CODEC, [b"small", Unhashed(second)], make)[1] is two
+    assert (table.hits, table.misses, len(table)) == (2, 3, 3)
+    table.find(CODEC, session(1, 2), make)
+    table.max_bytes = 0
+    table.find(CODEC, [b"last"], make)
+    assert (table.bytes, len(table)) == (0, 0)
 
 
 def misses(sessions: int, fitting: int) -> float:

@@ -16,7 +16,7 @@ from trimtab.events import Finished, StopReason, TextDelta
 from trimtab.guard import TURNS
 from trimtab.memo import MessageTable
 from trimtab.pipeline import LARGE
-from trimtab.surfaces import MANY, STEP, digested, incoming_of
+from trimtab.surfaces import MANY, MANY_MESSAGES, MANY_TOOLS, STEP, digested, incoming_of
 
 pytestmark = pytest.mark.anyio
 
@@ -230,3 +230,17 @@ async def test_the_values_of_earlier_turns_are_not_counted_again() -> None:
         for sent in (first, second):
             assert (await proxy.post("/v1/chat/completions", sent)).status == 200
         assert [exchange.large for exchange in seen(proxy)] == [True, False]
+
+
+@pytest.mark.parametrize(
+    ("body", "large"), [({"messages": MANY_MESSAGES}, True), ({"tools": MANY_TOOLS}, True), ({}, False)]
+)
+async def test_many_small_things_make_a_request_large_in_every_turn(body: dict[str, int], large: bool) -> None:
+    """What goes through all of them takes long, however well they are known."""
+    said = [{"role": "user", "content": "hi"}] * (body.get("messages", 0) + 1)
+    tool = {"type": "function", "function": {"name": "t", "parameters": {"type": "object"}}}
+    sent = json.dumps({"model": "gpt-x", "messages": said, "tools": [tool] * (body.get("tools", 0) + 1)}).encode()
+    async with running(NOWHERE, Keeps) as proxy:
+        for _ in range(2):
+            assert (await proxy.post("/v1/chat/completions", sent)).status == 200
+        assert [exchange.large for exchange in seen(proxy)] == [large, large]

@@ -1,7 +1,8 @@
 """What a dialect can do, sans-I/O: bytes in, nouns and events out, and the way back."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from typing import ClassVar, NamedTuple, Self
 
 import msgspec
@@ -10,7 +11,7 @@ from trimtab.conversation import ARRAYS, Block, Conversation, DialectName, Head,
 from trimtab.dialects.sse import parse
 from trimtab.errors import BadRequest, ProxyError, UpstreamError
 from trimtab.events import Event, Failed
-from trimtab.memo import MessageTable
+from trimtab.memo import BIG, MessageTable
 from trimtab.resume import Found, Recent
 from trimtab.splice import Scanned, decode
 
@@ -94,7 +95,19 @@ class Dialect(ABC):
 
     def cut(self, body: bytes, recent: Recent) -> Found:
         """The first step of `parse`, which any thread may do beforehand. Raises BadRequest as it does."""
-        return recent.scan(self.name, body, self.arrays, self.within)
+        found = recent.scan(self.name, body, self.arrays, self.within)
+        return found._replace(roles=self._roles(found)) if len(body) > BIG else found
+
+    def _roles(self, found: Found) -> dict[int, str]:
+        """Who says each large message: to read that takes a ms for each MB."""
+        scanned, before = found.scanned, found.before
+        raws = scanned.items[self.within].raws if self.within in scanned.items else ()
+        known = frozenset(map(id, before.items[self.within].raws)) if before is not None else frozenset()
+        return {
+            index: self._said_by(index, raw)
+            for index, raw in enumerate(raws)
+            if len(raw) > BIG and id(raw) not in known
+        }
 
     def parse(self, body: bytes, table: MessageTable, found: Found | None = None) -> Conversation:
         """Read a request body. Raises BadRequest, naming the place, when it cannot be understood."""
@@ -106,7 +119,7 @@ class Dialect(ABC):
         model = head.get("model")
         if not isinstance(model, str) or not model:
             raise BadRequest("the member 'model' is missing or no string: name a model", param="model")
-        run = table.run(self, tuple(self.said(scanned)), self._message, self.opening)
+        run = table.run(self, tuple(self.said(scanned)), partial(self._message, roles=found.roles), self.opening)
         items = scanned.items.get(self.within)
         if items is not None:
             # What is kept of the body holds the bytes of the messages that are kept, not a second copy of them.
@@ -147,10 +160,14 @@ class Dialect(ABC):
             if not part.isascii():
                 _check_utf8(part, "the body")
 
-    def _message(self, index: int, raw: bytes) -> Message:
+    def _message(self, index: int, raw: bytes, roles: Mapping[int, str] = {}) -> Message:  # never written
+        role = roles.get(index) if roles else None
+        return Message(self, self._said_by(index, raw) if role is None else role, raw)
+
+    def _said_by(self, index: int, raw: bytes) -> str:
         place = f"{self.within}[{index}]"
         _check_utf8(raw, place)
-        return Message(self, self.role(raw, place), raw)
+        return self.role(raw, place)
 
     def role(self, raw: bytes, place: str) -> str:
         """Who says a message; BadRequest, naming `place`, where nobody does."""

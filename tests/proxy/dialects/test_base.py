@@ -8,7 +8,7 @@ import pytest
 from trimtab.conversation import Conversation, Text
 from trimtab.dialects import DIALECTS
 from trimtab.errors import BadRequest, Cause
-from trimtab.memo import MessageTable
+from trimtab.memo import BIG, MessageTable
 
 BOTH = pytest.mark.parametrize("dialect", ["chat", "messages"])
 GOOD = {"model": "m", "messages": [{"role": "user", "content": "hi"}]}
@@ -141,3 +141,35 @@ def test_a_frame_or_body_is_renamed_in_place(dialect: str) -> None:
     assert codec.rename(b'{"id":"x"}', "mine") == b'{"id":"x"}'
     two = b'{"content":[{"input":{"model":"car"}}],"model":"theirs"}'
     assert codec.rename(two, "mine") == two.replace(b"theirs", b"mine")
+
+
+@BOTH
+def test_who_says_a_large_message_is_read_with_the_first_step(dialect: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Any thread may do that one; behind it, nothing on the loop goes through the message again."""
+    found, table = DIALECTS[dialect], MessageTable(10 * BIG)
+    said = [{"role": "user", "content": "hi"}, {"role": "assistant", "content": "x" * (BIG + 1)}]
+    raw = json.dumps({"model": "m", "messages": said}).encode()
+    cut = found.cut(raw, table.recent)
+    read: list[int] = []
+    role = type(found).role
+
+    def noting(self: Any, raw: bytes, place: str) -> str:
+        read.append(len(raw))
+        return role(self, raw, place)
+
+    monkeypatch.setattr(type(found), "role", noting)
+    assert [message.role for message in found.parse(raw, table, cut).messages] == ["user", "assistant"]
+    assert len(read) == 1
+    assert read[0] < BIG
+    longer = json.dumps({"model": "m", "messages": [*said, said[0]]}).encode()
+    assert found.cut(longer, table.recent).roles == {}
+
+
+@BOTH
+def test_a_large_message_of_nobody_is_refused_with_its_place(dialect: str) -> None:
+    raw = json.dumps({"model": "m", "messages": [{"role": 5, "content": "x" * (BIG + 1)}]}).encode()
+    with pytest.raises(BadRequest, match=r"messages\[0\] has a value of the wrong type"):
+        DIALECTS[dialect].cut(raw, MessageTable(9).recent)
+    text = b'{"model":"m","messages":[{"role":"user","content":"\xff' + b"x" * BIG + b'"}]}'
+    with pytest.raises(BadRequest, match=r"UTF-8"):
+        DIALECTS[dialect].cut(text, MessageTable(9).recent)
