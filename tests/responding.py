@@ -114,7 +114,7 @@ def fits(event: Mapping[str, Any]) -> None:
     item = event.get("item", {}).get("type", "message")
     output = [made["type"] for made in event.get("response", {}).get("output", ())]
     tools = [tool.get("type") for tool in event.get("response", {}).get("tools", ())]
-    known = {*output, item} <= set(_OPEN_ITEMS) and set(tools) <= {"function"}
+    known = {*output, item} <= set(_OPEN_ITEMS) and set(tools) <= {"function"} and not _by_schema(event.get("response"))
     if kind in _SCHEMAS and known:
         schema(f"Response{_SCHEMAS[kind]}StreamingEvent", _plain(event))
 
@@ -132,10 +132,14 @@ def _listed(event: Mapping[str, Any]) -> Mapping[str, Any]:
 def whole(body: Mapping[str, Any]) -> None:
     """Hold a response object against both."""
     Response.model_validate(body)
-    # The open schema wants the `schema` of a format to be null.
-    plain = body["text"]["format"]["type"] != "json_schema" and not body["tools"]
+    plain = not _by_schema(body) and not body["tools"]
     if plain and {item["type"] for item in body["output"]} <= set(_OPEN_ITEMS):
         schema("ResponseResource", _plain(body))
+
+
+def _by_schema(response: Mapping[str, Any] | None) -> bool:
+    """Whether JSON by a schema was asked for: the open schema wants the `schema` of a format to be null."""
+    return bool(response) and ((response or {}).get("text") or {}).get("format", {}).get("type") == "json_schema"
 
 
 def _plain(value: Any) -> Any:

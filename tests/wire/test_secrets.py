@@ -81,7 +81,9 @@ async def wicked(sent: Sent, link: Link) -> None:
         case 8:
             quoted = f"no such key: {sent.headers.get('x-api-key') or sent.headers.get('authorization')}"
             words = f"{quoted} {sent.headers.get('x-row', '')}"
-            await link.json(json.dumps({"type": "error", "error": {"type": "x", "message": words}}).encode(), "401 No")
+            await link.json(
+                json.dumps({"type": "error", "error": {"type": "api_error", "message": words}}).encode(), "401 No"
+            )
         case 7:
             await link.json(b"{}", extra=f"set-cookie: session={COOKIE}\r\nx-api-key: {OWN}\r\n")
         case _:
