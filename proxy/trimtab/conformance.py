@@ -27,8 +27,8 @@ LAWS: tuple[Law, ...] = get_args(Law)
 `runs`: no stage raises and no edit breaks an invariant. `purity`: another worker, at another time, and a restarted one
 send the same bytes, in the order of the conversation and backwards. Backwards an old request may meet a forced record
 that a later one wrote, and obeys it (design.md, promise 2): without those its bytes are the old ones.
-`prefix`: what was sent stays as it was, up to the last turn, while the target stays the same; one request in ten may be
-an epoch with a record, and those that are forced.
+`prefix`: what was sent to a target stays as it was, up to the last turn, whatever went to another one meanwhile; one
+request in ten may be an epoch with a record, and those that are forced.
 `idempotence`: a second pass changes nothing. `count`: a request that counts has the same edits and writes no record.
 `fail-open`: an optional stage with a broken store, or a body that it cannot read, fails no request. `summary`: a
 client's own request to summarise is not edited.
@@ -153,7 +153,7 @@ class _Kit:
         """All laws on one conversation, request by request."""
         store = WatchedStore()
         sent: list[tuple[int, bytes, bytes]] = []
-        before: Exchange | None = None
+        before: dict[tuple[str, str], Exchange] = {}
         breaks = 0
         async with self._bench(store) as bench, self._bench(store, at=86_400.0) as other:
             for index, body in enumerate(session.bodies()):
@@ -162,15 +162,14 @@ class _Kit:
                 exchange = await self._run(bench, body, session.dialect, place)
                 self.requests += 1
                 if exchange is None:
-                    before = None
                     continue
                 out = exchange.conversation.render()
                 sent.append((index, body, out))
                 self.edited += exchange.conversation.edited
-                same = before is not None and before.target == exchange.target
-                if before is not None and same and not _holds(before, exchange, append_only=self._append_only):
-                    breaks += 1
-                before = exchange
+                target = exchange.target.upstream.name, exchange.target.model.name
+                last = before.get(target)
+                breaks += last is not None and not _holds(last, exchange, append_only=self._append_only)
+                before[target] = exchange
                 await bench.run_later(exchange)
                 await self._again(other, body, out, session.dialect, place)
                 if await self._alone(store, body, session.dialect, place) != out:

@@ -8,6 +8,8 @@ from typing import Any, Literal, NamedTuple, get_args
 
 import msgspec
 
+from trimtab.corpus_forms import varied
+
 MARK = {"type": "ephemeral"}
 WORDS = (
     "the", "parser", "fails", "on", "line", "40", "of", "src/a.py", "because", "café", "\U0001f600", "<b>", "\\",
@@ -46,9 +48,13 @@ class Session(NamedTuple):
 
 
 def sessions(number: int, seed: int = 0) -> Iterator[Session]:
-    """So many conversations, in all dialects by turns, of 1 to 12 requests."""
+    """So many conversations, in all dialects by turns, of 1 to 12 requests; every other three of them are `varied`."""
     for index in range(number):
-        yield session(random.Random(f"{seed}:{index}"), NAMES[index % len(NAMES)])
+        dialect = NAMES[index % len(NAMES)]
+        made = session(random.Random(f"{seed}:{index}"), dialect)
+        dice = random.Random(f"{seed}:{index}:varied")
+        more = varied(dice, dialect, made.messages, _Maker(dice).picture) if index // len(NAMES) % 2 else made.messages
+        yield made._replace(messages=more)
 
 
 def session(dice: random.Random, dialect: Name) -> Session:
@@ -208,7 +214,10 @@ _MAKERS: Mapping[Name, type[_Maker]] = {"chat": _Chat, "messages": _Messages, "r
 
 def _answers(message: Mapping[str, Any]) -> bool:
     """Whether the assistant says it; an item of Responses may have no role."""
-    return message.get("role") == "assistant" or message.get("type") in ("function_call", "reasoning")
+    return message.get("role") == "assistant" or message.get("type") in _ANSWERS
+
+
+_ANSWERS = ("function_call", "reasoning", "web_search_call")
 
 
 def _marked(messages: list[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -1,5 +1,6 @@
 """The kit finds what a stage breaks, and has nothing against one that breaks nothing."""
 
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -7,11 +8,13 @@ import pytest
 from trimtab.api import (
     Epoch,
     Exchange,
+    ModelTable,
     Owner,
     Reply,
     Services,
     Stage,
     StageOptions,
+    Target,
     Text,
     ToolResult,
     ToolUse,
@@ -20,7 +23,7 @@ from trimtab.api import (
     replace,
 )
 from trimtab.conformance import LAWS
-from trimtab.testing import conform
+from trimtab.testing import conform, table
 
 pytestmark = pytest.mark.anyio
 
@@ -264,3 +267,34 @@ async def test_edits_may_differ_from_target_to_target() -> None:
 
     report = await conform(Aimed, number=30)
     assert report.edited > 0
+
+
+class Turning(Sliding):
+    """Two models answer by turns, so that no request goes where the one before it went."""
+
+    optional = True
+    sliding = True
+
+    @hookimpl
+    def target(self, exchange: Exchange) -> Target | None:
+        models, messages = self.services.models, exchange.received.messages
+        turns = sum(after.role == "assistant" != before.role for before, after in pairwise(messages))
+        model = models.model(("small", "other")[turns % 2])
+        return Target(models.upstream(model, exchange.dialect), model)
+
+    def change(self, exchange: Exchange, index: int, text: str) -> str:
+        return super().change(exchange, index, text) if self.sliding else text[:50] or text
+
+
+class Steady(Turning):
+    """The same, without edits that change."""
+
+    sliding = False
+
+
+async def test_what_went_to_a_target_before_is_compared_whatever_went_elsewhere_meanwhile() -> None:
+    small = table().models["small"]
+    models = ModelTable(table().upstreams, {"small": small, "other": small})
+    assert (await conform(Steady, number=8, models=models)).edited > 0
+    with pytest.raises(AssertionError, match=r"prefix: .* changed what was sent before their last turn"):
+        await conform(Turning, number=8, models=models)
