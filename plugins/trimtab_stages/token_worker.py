@@ -61,8 +61,12 @@ _SYSTEM: Mapping[DialectName, str] = {"messages": "system", "responses": "instru
 def around(conversation: Conversation) -> list[Piece]:
     """What is read beside the messages: tools on offer, and the system prompt of a dialect that keeps it apart."""
     dialect, head = conversation.dialect, conversation.head
+    known: list[Piece] | None = head.notes.get(Piece)
+    if known is not None:
+        return known
     tools, system = head.raw("tools"), head.raw(_SYSTEM[dialect]) if dialect in _SYSTEM else None
-    found = []
+    found: list[Piece] = []
+    head.notes[Piece] = found
     if tools:
         found.append(Piece(_digest(tools, f"tools {dialect}"), lambda: of_tools(tools, dialect)))
     if system:

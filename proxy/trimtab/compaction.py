@@ -30,8 +30,11 @@ def requested(conversation: Conversation, headers: Mapping[str, str]) -> bool:
         return True
     if conversation.messages and _says(conversation.messages[-1], ("user",), PHRASES):
         return True
-    system = conversation.head.raw("system") or b""
-    if any(phrase in system for phrase in SYSTEM_PHRASES):
+    head = conversation.head
+    if SYSTEM_PHRASES not in head.notes:
+        system = head.raw("system") or b""
+        head.notes[SYSTEM_PHRASES] = any(phrase in system for phrase in SYSTEM_PHRASES)
+    if head.notes[SYSTEM_PHRASES]:
         return True
     return bool(conversation.messages) and _says(conversation.messages[0], ("system", "developer"), SYSTEM_PHRASES)
 

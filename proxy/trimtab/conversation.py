@@ -152,14 +152,25 @@ class Tool(msgspec.Struct, frozen=True):
     raw: bytes
 
 
+_UNCHANGED: Mapping[str, bytes | None] = MappingProxyType({})
+
+
 class Head:
     """The members of a request outside its messages, and the changes stages made to them."""
 
-    __slots__ = ("_values", "changes", "scanned")
+    __slots__ = ("_values", "changes", "notes", "scanned")
 
-    def __init__(self, scanned: Scanned, changes: Mapping[str, bytes | None] | None = None) -> None:
+    def __init__(
+        self,
+        scanned: Scanned,
+        changes: Mapping[str, bytes | None] | None = None,
+        notes: dict[Any, Any] | None = None,
+    ) -> None:
         self.scanned = scanned
-        self.changes: Mapping[str, bytes | None] = MappingProxyType(dict(changes or {}))
+        self.changes: Mapping[str, bytes | None] = MappingProxyType(dict(changes)) if changes else _UNCHANGED
+        self.notes: dict[Any, Any] = {} if notes is None else notes
+        """What was derived from these members alone; the turns of a session find it again as long as they bring the
+        same. Nothing in it may ever be changed."""
         self._values: dict[str, Any] = {}
 
     def raw(self, name: str) -> bytes | None:

@@ -267,8 +267,10 @@ def _lifetime(known: _Known, price: Terms) -> float:
 def _key(exchange: Exchange) -> bytes:
     """What tells a conversation: its opening, up to the first message of the user, and the key it comes with."""
     opening: list[bytes] = [exchange.incoming.headers.get(name, "").encode() for name in ("authorization", "x-api-key")]
-    system = exchange.received.head.raw("system")
-    opening.append(b"" if system is None else system)
+    head = exchange.received.head
+    if "system" not in head.notes:
+        head.notes["system"] = hashlib.sha256(head.raw("system") or b"").digest()
+    opening.append(head.notes["system"])
     opening += [measure(message).digest for message in _opening(exchange.received.messages)]
     return hashlib.sha256(b"\0".join(opening)).digest()
 

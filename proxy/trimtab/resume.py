@@ -6,7 +6,7 @@ its spans taken over; only the rest is checked and cut. The result is that of `s
 
 from collections import OrderedDict, deque
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from trimtab.errors import BadRequest
 from trimtab.splice import Items, Scanned, scan
@@ -23,36 +23,46 @@ WORTH = 16 * 1024
 """Bytes below which a body is scanned at once."""
 
 
-def resume(body: bytes, before: Scanned, arrays: tuple[str, ...], within: str) -> Scanned | None:
-    """The scan of `body`, from the last item of the array `within` that it shares with `before`; None where none is.
+class Parting(NamedTuple):
+    """Where a body parts from an earlier one that it goes on from."""
 
-    Raises BadRequest, as `scan` does, for what stands behind that item.
-    """
+    before: Scanned
+    shared: int
+    """Items that both have in common."""
+    end: int
+    """Where the last of them ends, in bytes."""
+
+
+def parting(body: bytes, before: Scanned, within: str) -> Parting | None:
+    """The last item of the array `within` up to which the two are the same, with all that stands before it."""
     items = before.items.get(within)
     if items is None or within in before.repeated:
         return None
-    count = _shared(body, before, items)
-    if not count:
-        return None
-    end = items.spans[count - 1][1]
+    whole = memoryview(before.raw)
+    for count in range(len(items.raws), max(0, len(items.raws) - BACK), -1):
+        start, end = items.spans[count - 1]
+        # The item first: where it differs, nothing else needs to be compared.
+        if body.startswith(items.raws[count - 1], start) and body.startswith(whole[:end]):
+            # Behind a number, the next byte may be another digit of it.
+            ends = body[end : end + 1] in (b",", b"]", b" ", b"\n", b"\r", b"\t")
+            return Parting(before, count, end) if ends else None
+    return None
+
+
+def resume(body: bytes, parting: Parting, arrays: tuple[str, ...], within: str) -> Scanned | None:
+    """The scan of `body`, from where it parts from an earlier one; None where that does not tell enough.
+
+    Raises BadRequest, as `scan` does, for what stands behind that.
+    """
+    before, shared, end = parting
     lead = b'{"' + within.encode() + b'":[0'
     tail = scan(lead + body[end:], arrays, MOST_MEMBERS)
     if tail.mended or within not in tail.items:
         return None
-    return _joined(body, before, tail, within, count, end - len(lead))
+    return _joined(body, before, tail, within, shared, end - len(lead))
 
 
-def _shared(body: bytes, before: Scanned, items: Items) -> int:
-    """How many items, and all that stands before them, are the same in both."""
-    for count in range(len(items.raws), max(0, len(items.raws) - BACK), -1):
-        start, end = items.spans[count - 1]
-        if body.startswith(items.raws[count - 1], start) and body.startswith(memoryview(before.raw)[:end]):
-            # Behind a number, the next byte may be another digit of it.
-            return count if body[end : end + 1] in (b",", b"]", b" ", b"\n", b"\r", b"\t") else 0
-    return 0
-
-
-def _joined(body: bytes, before: Scanned, tail: Scanned, within: str, count: int, shift: int) -> Scanned:
+def _joined(body: bytes, before: Scanned, tail: Scanned, within: str, count: int, shift: int) -> Scanned | None:
     array_start = before.members[within][0]
     order = [member for member in before.order if member[2] <= array_start]
     order.append((within, before.keys[within], tail.members[within][1] + shift))
@@ -60,7 +70,7 @@ def _joined(body: bytes, before: Scanned, tail: Scanned, within: str, count: int
     known = {name for name, _, _ in order}
     if len(known) < len(order):
         # A member that occurs twice needs the whole view, and may be an error.
-        raise _Unsure
+        return None
     inner = {name for name, _, end in before.order if end <= array_start}
     members = {name: before.members[name] for name, _, _ in order if name in inner}
     keys = {name: before.keys[name] for name in members}
@@ -78,17 +88,21 @@ def _joined(body: bytes, before: Scanned, tail: Scanned, within: str, count: int
     return Scanned(body, members, keys, items, frozenset(), 0, tuple(order))
 
 
-class _Unsure(Exception):
-    """The short way does not tell enough."""
-
-
 class Found(NamedTuple):
     """The scan of a body, and the earlier one that it goes on from."""
 
     scanned: Scanned
-    before: Scanned | None = None
+    before: Scanned | None
+    notes: dict[Any, Any]
+    """What is worked out of all but the items of the array; the next body that has the same of it finds it again."""
     roles: Mapping[int, str] = {}
     """Who says a large message, by its index, where that was read beforehand."""
+
+
+class _Kept(NamedTuple):
+    scanned: Scanned
+    notes: dict[Any, Any]
+    size: int
 
 
 class Recent:
@@ -98,33 +112,39 @@ class Recent:
         self.max_bytes = max_bytes
         self.bytes = 0
         self.resumed = 0
-        self._kept: OrderedDict[tuple[str, bytes], deque[tuple[Scanned, int]]] = OrderedDict()
+        self._kept: OrderedDict[tuple[str, bytes], deque[_Kept]] = OrderedDict()
 
-    def parts(self, dialect: str, body: bytes, within: str) -> int:
-        """Where a body parts from an earlier one that it goes on from, in bytes; 0 where there is none."""
+    def parting(self, dialect: str, body: bytes, within: str) -> Parting | None:
+        """Where a body parts from the latest one that it goes on from. Any thread may ask, while another one keeps."""
         if len(body) < WORTH:
-            return 0
-        for before, _ in reversed(tuple(self._kept.get((dialect, body[:START]), ()))):
-            items = before.items.get(within)
-            if items is not None and (count := _shared(body, before, items)):
-                return items.spans[count - 1][1]
-        return 0
+            return None
+        for kept in reversed(tuple(self._kept.get((dialect, body[:START]), ()))):
+            if found := parting(body, kept.scanned, within):
+                return found
+        return None
 
-    def scan(self, dialect: str, body: bytes, arrays: tuple[str, ...], within: str) -> Found:
-        """What `scan` gives for a body, the short way where an earlier one begins alike; raises as it does.
+    def scan(
+        self, dialect: str, body: bytes, arrays: tuple[str, ...], within: str, parting: Parting | None = None
+    ) -> Found:
+        """What `scan` gives for a body, the short way from a `parting`; raises as it does. Any thread may ask."""
+        if parting is not None:
+            try:
+                scanned = resume(body, parting, arrays, within)
+            except BadRequest:
+                scanned = None
+            if scanned is not None:
+                self.resumed += 1
+                return Found(scanned, parting.before, self._notes(dialect, scanned, parting.before, within))
+        return Found(scan(body, arrays, MOST_MEMBERS), None, {})
 
-        Any thread may ask, while another one keeps.
-        """
-        if len(body) >= WORTH:
-            for before, _ in reversed(tuple(self._kept.get((dialect, body[:START]), ()))):
-                try:
-                    scanned = resume(body, before, arrays, within)
-                except (BadRequest, _Unsure):
-                    break
-                if scanned is not None:
-                    self.resumed += 1
-                    return Found(scanned, before)
-        return Found(scan(body, arrays, MOST_MEMBERS))
+    def _notes(self, dialect: str, scanned: Scanned, before: Scanned, within: str) -> dict[Any, Any]:
+        """Those of the earlier body where both end alike too; before the array they are the same."""
+        behind, old = scanned.members[within][1], before.members[within][1]
+        if scanned.raw[behind:] == before.raw[old:]:
+            for kept in tuple(self._kept.get((dialect, scanned.raw[:START]), ())):
+                if kept.scanned is before:
+                    return kept.notes
+        return {}
 
     def keep(self, dialect: str, found: Found, within: str) -> None:
         """Keep the scan of a request that was understood; it takes the place of the one that it goes on from."""
@@ -134,19 +154,19 @@ class Recent:
         key = (dialect, scanned.raw[:START])
         kept = self._kept.setdefault(key, deque())
         self._kept.move_to_end(key)
-        for at, (before, size) in enumerate(kept):
-            if before is found.before:
+        for at, earlier in enumerate(kept):
+            if earlier.scanned is found.before:
                 del kept[at]
-                self.bytes -= size
+                self.bytes -= earlier.size
                 break
         size = weight(scanned, within)
-        kept.append((scanned, size))
+        kept.append(_Kept(scanned, found.notes, size))
         self.bytes += size
         if len(kept) > ALIKE:
-            self.bytes -= kept.popleft()[1]
+            self.bytes -= kept.popleft().size
         while self.bytes > self.max_bytes and self._kept:
             oldest = next(iter(self._kept.values()))
-            self.bytes -= oldest.popleft()[1]
+            self.bytes -= oldest.popleft().size
             if not oldest:
                 self._kept.popitem(last=False)
 
@@ -156,8 +176,12 @@ PER_ITEM = 200
 
 
 def weight(scanned: Scanned, within: str) -> int:
-    """Bytes a scan holds: the body, and the items of its arrays but those of `within`, which the messages hold too."""
-    size = len(scanned.raw)
+    """Bytes a scan holds: the body, and the items of its arrays but those of `within`, which the messages hold too.
+
+    What stands around them is held once more by the notes.
+    """
+    start, end = scanned.members.get(within, (0, 0))
+    size = 2 * len(scanned.raw) - (end - start)
     for name, items in scanned.items.items():
         size += PER_ITEM * len(items.raws) + (0 if name == within else sum(map(len, items.raws)))
     return size

@@ -3,7 +3,6 @@
 What was found of a message is kept with it, so that a turn costs its new messages only (promise 4).
 """
 
-from collections import OrderedDict
 from itertools import accumulate
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -19,7 +18,6 @@ _STEPS = bytes.maketrans(b"[{]}", b"\x01\x01\xff\xff")
 """One level down is the byte of 1, one up that of -1."""
 _OTHERS = bytes(byte for byte in range(256) if byte not in b'[]{}"')
 _BLOCK = 64
-_KEPT_HEADS = 256
 
 
 class Shape(NamedTuple):
@@ -40,7 +38,6 @@ class Shapes:
     def __init__(self, serve: "ServeOptions") -> None:
         self._serve = serve
         self._limit = serve.max_nesting
-        self._heads: OrderedDict[int, bool] = OrderedDict()
 
     def check(self, conversation: Conversation) -> None:
         """Raise BadRequest, naming the option, for a conversation beyond a limit."""
@@ -101,17 +98,12 @@ class Shapes:
 
     def _deep_head(self, conversation: Conversation) -> bool:
         """The same of what stands around the messages, looked at once for all turns that bring the same."""
-        scanned = conversation.head.scanned
-        start, end = scanned.members.get(ARRAYS[conversation.dialect], (len(scanned.raw), len(scanned.raw)))
-        around = scanned.raw[:start] + scanned.raw[end:]
-        if _brackets(around) <= self._limit:
-            return False
-        key = hash(around)
-        known = self._heads.get(key)
+        notes, key = conversation.head.notes, ("deep", self._limit)
+        known: bool | None = notes.get(key)
         if known is None:
-            known = self._heads[key] = deeper(around, self._limit)
-            if len(self._heads) > _KEPT_HEADS:
-                self._heads.popitem(last=False)
+            scanned = conversation.head.scanned
+            start, end = scanned.members.get(ARRAYS[conversation.dialect], (len(scanned.raw), len(scanned.raw)))
+            known = notes[key] = deeper(scanned.raw[:start] + scanned.raw[end:], self._limit)
         return known
 
 

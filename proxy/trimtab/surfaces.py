@@ -80,13 +80,17 @@ class Surface:
         most, seconds = serve.max_request_mb * MB, serve.body_timeout
         body = await read_body(receive, most, declared, take=seat.take, seconds=seconds, turn=turn)
         # What an earlier turn brought is neither counted nor read again.
-        news = body[self._runtime.messages.recent.parts(self._dialect.name, body, self._dialect.within) :]
-        large, found = len(news) > LARGE or more_signs(news, min(MANY, serve.max_values)), None
+        recent = self._runtime.messages.recent
+        parting = self._dialect.parting(body, recent)
+        news = body if parting is None else body[parting.end :]
+        large = len(news) > LARGE or more_signs(news, min(MANY, serve.max_values))
         if large:
             await self._few(body, serve.max_values)
             await breathe()
-            found = await asyncio.to_thread(self._dialect.cut, body, self._runtime.messages.recent)
+            found = await asyncio.to_thread(self._dialect.cut, body, recent, parting)
             self._runtime.shapes.early(found.scanned)
+        else:
+            found = self._dialect.cut(body, recent, parting)
         conversation = self._dialect.parse(body, self._runtime.messages, found)
         if large or len(body) > STEP:
             await digested(conversation, self._runtime.shapes.look)

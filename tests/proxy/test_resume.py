@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from fixtures import conversations, needs_recordings, turns
 from trimtab.errors import BadRequest
-from trimtab.resume import ALIKE, MOST_MEMBERS, PER_ITEM, WORTH, Recent, resume, weight
+from trimtab.resume import ALIKE, MOST_MEMBERS, PER_ITEM, WORTH, Recent, parting, resume, weight
 from trimtab.splice import Scanned, scan
 
 ARRAYS = ("messages", "tools", "system?")
@@ -27,9 +27,15 @@ def user(text: str) -> dict[str, str]:
 
 def seen(recent: Recent, sent: bytes, dialect: str = "chat") -> Scanned:
     """The scan of a body that is understood."""
-    found = recent.scan(dialect, sent, ARRAYS, "messages")
+    found = recent.scan(dialect, sent, ARRAYS, "messages", recent.parting(dialect, sent, "messages"))
     recent.keep(dialect, found, "messages")
     return found.scanned
+
+
+def resumed(sent: bytes, before: Scanned) -> Scanned | None:
+    """The scan of a body that goes on from another one, the short way."""
+    found = parting(sent, before, "messages")
+    return None if found is None else resume(sent, found, ARRAYS, "messages")
 
 
 VALUES = st.recursive(
@@ -59,13 +65,13 @@ def test_it_is_the_scan_of_the_whole_body(
         earlier, whole = scan(spelled(old), ARRAYS), scan(spelled(old[:kept] + new), ARRAYS)
     except BadRequest:
         return
-    found = resume(spelled(old[:kept] + new), earlier, ARRAYS, "messages")
+    found = resumed(spelled(old[:kept] + new), earlier)
     assert found is None or found == whole
 
 
 def test_a_longer_conversation_is_resumed() -> None:
     first, second = [user("a"), user("b")], [user("a"), user("b"), user("c"), user("d")]
-    found = resume(body(second), scan(body(first), ARRAYS), ARRAYS, "messages")
+    found = resumed(body(second), scan(body(first), ARRAYS))
     assert found == scan(body(second), ARRAYS)
 
 
@@ -78,7 +84,7 @@ def test_a_longer_conversation_is_resumed() -> None:
     ],
 )
 def test_what_only_looks_alike_is_not_taken_over(old: bytes, new: bytes) -> None:
-    found = resume(new, scan(old, ARRAYS), ARRAYS, "messages")
+    found = resumed(new, scan(old, ARRAYS))
     assert found is None or found == scan(new, ARRAYS)
 
 
@@ -88,7 +94,7 @@ def test_bad_tails_are_refused_as_ever() -> None:
     seen(recent, good)
     for bad in (good[:-2], good[:-2] + b",}]}", good[:-1] + b',"messages":[]}', good + b"x"):
         with pytest.raises(BadRequest) as caught:
-            recent.scan("chat", bad, ARRAYS, "messages")
+            seen(recent, bad)
         with pytest.raises(BadRequest) as plain:
             scan(bad, ARRAYS)
         assert caught.value.message == plain.value.message
@@ -117,7 +123,7 @@ def test_memory_is_bounded() -> None:
     for number in range(100):
         seen(recent, body([user(f"{number} {BIG}")]))
         assert recent.bytes <= 10 * WORTH
-    assert sum(weight(one, "messages") for kept in recent._kept.values() for one, _ in kept) == recent.bytes
+    assert sum(weight(one, "messages") for kept in recent._kept.values() for one, _, _ in kept) == recent.bytes
 
 
 def test_tools_are_booked_twice_and_what_is_refused_is_not_kept() -> None:
@@ -126,8 +132,9 @@ def test_tools_are_booked_twice_and_what_is_refused_is_not_kept() -> None:
     recent.scan("chat", sent, ARRAYS, "messages")
     assert recent.bytes == 0
     seen(recent, sent)
-    # The four messages and tools are objects of their own.
-    assert recent.bytes == len(sent) + len(json.dumps(tools, separators=(",", ":"))) - 4 + 4 * PER_ITEM
+    # The four messages and tools are objects of their own; what stands around the messages is held by the notes too.
+    around = len(sent) - len(json.dumps([user("a")], separators=(",", ":")))
+    assert recent.bytes == len(sent) + len(json.dumps(tools, separators=(",", ":"))) - 4 + 4 * PER_ITEM + around
 
 
 @needs_recordings
@@ -152,15 +159,38 @@ def test_a_body_of_more_members_than_any_api_knows_is_refused(pad: int) -> None:
 
 def test_a_body_parts_from_the_one_that_it_goes_on_from() -> None:
     recent = Recent(1 << 20)
+
+    def end(sent: bytes) -> int | None:
+        found = recent.parting("chat", sent, "messages")
+        return None if found is None else found.end
+
     first = body([user(BIG), user("a")])
-    assert recent.parts("chat", first, "messages") == 0
+    assert end(first) is None
     seen(recent, first)
     more = body([user(BIG), user("a"), user("b")])
-    assert (
-        more[recent.parts("chat", more, "messages") :]
-        == b"," + json.dumps(user("b"), separators=(",", ":")).encode() + b"]}"
-    )
-    assert recent.parts("chat", first, "messages") > len(BIG)
+    assert more[end(more) :] == b"," + json.dumps(user("b"), separators=(",", ":")).encode() + b"]}"
+    assert (end(first) or 0) > len(BIG)
     # Other messages behind the same start, and bodies too small to be kept, have nothing in common with it.
-    assert recent.parts("chat", first.replace(BIG[-9:].encode(), b"otherwise"), "messages") == 0
-    assert recent.parts("chat", body([user("a")]), "messages") == 0
+    assert end(first.replace(BIG[-9:].encode(), b"otherwise")) is None
+    assert end(body([user("a")])) is None
+
+
+@pytest.mark.parametrize(
+    ("before", "behind", "same"),
+    [({}, {}, True), ({}, {"stop": 1}, False), ({"tools": []}, {}, False), ({}, {"model": "n"}, False)],
+)
+def test_notes_are_found_again_by_the_next_turn_of_the_same_members(
+    before: dict[str, Any], behind: dict[str, Any], *, same: bool
+) -> None:
+    recent = Recent(1 << 20)
+
+    def notes(sent: bytes) -> dict[Any, Any]:
+        found = recent.scan("chat", sent, ARRAYS, "messages", recent.parting("chat", sent, "messages"))
+        recent.keep("chat", found, "messages")
+        return found.notes
+
+    first = notes(body([user(BIG), user("a")], {"model": "m"}))
+    first["known"] = 1
+    later = notes(body([user(BIG), user("a"), user("b")], {"model": "m", **before}, behind))
+    assert (later == {"known": 1}) is same
+    assert (later is first) is same

@@ -91,11 +91,14 @@ def test_what_was_found_of_a_message_is_found_again_under_the_same_limit() -> No
     assert "nested" in refused(conversation, max_nesting=10).message
 
 
-def test_heads_are_remembered_within_a_bound() -> None:
-    shapes = Shapes(ServeOptions(max_nesting=4))
-    for number in range(300):
-        shapes.check(said(user(), metadata={"x": [[number], [1], [2]]}))
-    assert len(shapes._heads) == 256
+def test_what_was_found_of_a_head_is_found_again_under_the_same_limit() -> None:
+    conversation = said(user(), metadata={"x": [[1], [1], [2]]})
+    for limit in (4, 5):
+        Shapes(ServeOptions(max_nesting=limit)).check(conversation)
+        assert conversation.head.notes["deep", limit] is False
+    assert "nested" in refused(conversation, max_nesting=3).message
+    conversation.head.notes["deep", 4] = True
+    assert "nested" in refused(conversation, max_nesting=4).message
 
 
 def depth(value: Any) -> int:

@@ -12,7 +12,7 @@ from trimtab.dialects.sse import parse
 from trimtab.errors import BadRequest, ProxyError, UpstreamError
 from trimtab.events import Event, Failed
 from trimtab.memo import BIG, MessageTable
-from trimtab.resume import Found, Recent
+from trimtab.resume import Found, Parting, Recent
 from trimtab.splice import Scanned, decode
 
 Wanted = Callable[[type[Event]], bool]
@@ -93,9 +93,13 @@ class Dialect(ABC):
     ping: ClassVar[bytes]
     """A frame that says nothing and keeps the connection alive."""
 
-    def cut(self, body: bytes, recent: Recent) -> Found:
+    def parting(self, body: bytes, recent: Recent) -> Parting | None:
+        """Where a body parts from an earlier one that it goes on from."""
+        return recent.parting(self.name, body, self.within)
+
+    def cut(self, body: bytes, recent: Recent, parting: Parting | None) -> Found:
         """The first step of `parse`, which any thread may do beforehand. Raises BadRequest as it does."""
-        found = recent.scan(self.name, body, self.arrays, self.within)
+        found = recent.scan(self.name, body, self.arrays, self.within, parting)
         return found._replace(roles=self._roles(found)) if len(body) > BIG else found
 
     def _roles(self, found: Found) -> dict[int, str]:
@@ -111,11 +115,11 @@ class Dialect(ABC):
 
     def parse(self, body: bytes, table: MessageTable, found: Found | None = None) -> Conversation:
         """Read a request body. Raises BadRequest, naming the place, when it cannot be understood."""
-        found = found or self.cut(body, table.recent)
+        found = found or self.cut(body, table.recent, self.parting(body, table.recent))
         scanned = found.scanned
         self._refuse_repeats(scanned)
         self._refuse_bad_text(scanned)
-        head = Head(scanned)
+        head = Head(scanned, notes=found.notes)
         model = head.get("model")
         if not isinstance(model, str) or not model:
             raise BadRequest("the member 'model' is missing or no string: name a model", param="model")
@@ -124,11 +128,19 @@ class Dialect(ABC):
         if items is not None:
             # What is kept of the body holds the bytes of the messages that are kept, not a second copy of them.
             scanned.items[self.within] = items._replace(raws=run.raws)
-        tools = tuple(self.tool(raw) for raw in scanned.items["tools"].raws) if "tools" in scanned.items else ()
-        system = self.system(head)
+        tools, system = self._around(head)
         # What is refused pushes no session out.
         table.recent.keep(self.name, found, self.within)
         return Conversation(self.name, head, run.messages, system, tools, prefixes=run.prefixes)
+
+    def _around(self, head: Head) -> tuple[tuple[Tool, ...], tuple[Block, ...]]:
+        """The tools on offer and the system blocks."""
+        known: tuple[tuple[Tool, ...], tuple[Block, ...]] | None = head.notes.get("around")
+        if known is None:
+            items = head.scanned.items.get("tools")
+            tools = () if items is None else tuple([self.tool(raw) for raw in items.raws])
+            known = head.notes["around"] = tools, self.system(head)
+        return known
 
     @property
     def within(self) -> str:

@@ -149,7 +149,7 @@ def test_who_says_a_large_message_is_read_with_the_first_step(dialect: str, monk
     found, table = DIALECTS[dialect], MessageTable(10 * BIG)
     said = [{"role": "user", "content": "hi"}, {"role": "assistant", "content": "x" * (BIG + 1)}]
     raw = json.dumps({"model": "m", "messages": said}).encode()
-    cut = found.cut(raw, table.recent)
+    cut = found.cut(raw, table.recent, None)
     read: list[int] = []
     role = type(found).role
 
@@ -162,14 +162,14 @@ def test_who_says_a_large_message_is_read_with_the_first_step(dialect: str, monk
     assert len(read) == 1
     assert read[0] < BIG
     longer = json.dumps({"model": "m", "messages": [*said, said[0]]}).encode()
-    assert found.cut(longer, table.recent).roles == {}
+    assert found.cut(longer, table.recent, found.parting(longer, table.recent)).roles == {}
 
 
 @BOTH
 def test_a_large_message_of_nobody_is_refused_with_its_place(dialect: str) -> None:
     raw = json.dumps({"model": "m", "messages": [{"role": 5, "content": "x" * (BIG + 1)}]}).encode()
     with pytest.raises(BadRequest, match=r"messages\[0\] has a value of the wrong type"):
-        DIALECTS[dialect].cut(raw, MessageTable(9).recent)
+        DIALECTS[dialect].cut(raw, MessageTable(9).recent, None)
     text = b'{"model":"m","messages":[{"role":"user","content":"\xff' + b"x" * BIG + b'"}]}'
     with pytest.raises(BadRequest, match=r"UTF-8"):
-        DIALECTS[dialect].cut(text, MessageTable(9).recent)
+        DIALECTS[dialect].cut(text, MessageTable(9).recent, None)
