@@ -85,6 +85,7 @@ class Log(Stage[LogOptions]):
     def __init__(self, options: LogOptions, label: str | None = None) -> None:
         super().__init__(options, label)
         self._least = logger.level(options.level.upper()).no
+        self._numbers = {name: logger.level(name).no for name in ("INFO", "WARNING", "ERROR")}
         self._services: Services | None = None
         self._writer: Writer | None = None
         self._bodies: Bodies | None = None
@@ -181,10 +182,10 @@ class Log(Stage[LogOptions]):
 
     def _write_line(self, line: Line) -> None:
         options = self.options
-        level = severity(line, options.slow_ms, options.error_ms)
-        if logger.level(level).no < self._least:
-            return
         spent = line.stages_ms
+        level = severity(line, spent, options.slow_ms, options.error_ms)
+        if self._numbers[level] < self._least:
+            return
         slow = 0 < options.slow_ms <= spent or 0 < options.error_ms <= spent
         fields = fields_of(line, options.detail, timings=options.timings or slow)
         logger.bind(exchange=fields).log(level, text_of(fields))

@@ -5,6 +5,7 @@ Nothing of the client's text or of its headers comes in, so there is nothing to 
 
 import json
 import re
+from collections.abc import Callable
 from functools import lru_cache
 from typing import Any, Literal
 
@@ -16,30 +17,8 @@ Detail = Literal["minimal", "balanced", "full"]
 MINIMAL = frozenset(
     ("id", "client", "operation", "model", "target", "status", "total_ms", "error", "gone", "stages_ms", "stages")
 )
-BALANCED = MINIMAL | frozenset(
-    (
-        "dialect",
-        "stream",
-        "prompt",
-        "cached",
-        "expected",
-        "usd",
-        "quota",
-        "output",
-        "estimated",
-        "context",
-        "first_ms",
-        "up",
-        "down",
-        "edits",
-        "dropped",
-        "notes",
-        "attempts",
-        "retried",
-        "backoff_ms",
-        "queue_ms",
-    )
-)
+FULL_ONLY = ("pipeline", "reason", "upstream_id", "why")
+"""What a balanced line leaves out."""
 
 MARKS = ((0.80, "🔴"), (0.60, "🟡"))
 """What stands before a context of which more than such a share is taken."""
@@ -93,7 +72,7 @@ class Line(msgspec.Struct):
     @property
     def stages_ms(self) -> float:
         """Milliseconds spent in the stages: our own work, without the upstream's."""
-        return round(sum(seconds for _, seconds in self.timings) * 1000, 2)
+        return round(sum([seconds for _, seconds in self.timings]) * 1000, 2)
 
 
 def take(exchange: Exchange, client: str, target: Target | None) -> Line:
@@ -144,9 +123,8 @@ def error_word(error: ProxyError) -> str:
     return str(error.cause)
 
 
-def severity(line: Line, slow_ms: float, error_ms: float) -> str:
-    """The level of a line: failures and slow stages stand out; a threshold of 0 is none."""
-    spent = line.stages_ms
+def severity(line: Line, spent: float, slow_ms: float, error_ms: float) -> str:
+    """The level of a line whose stages took `spent` ms: failures and slow ones stand out; a threshold of 0 is none."""
     if line.ours or 0 < error_ms <= spent:
         return "ERROR"
     if line.error is not None or 0 < slow_ms <= spent:
@@ -156,56 +134,72 @@ def severity(line: Line, slow_ms: float, error_ms: float) -> str:
 
 def fields_of(line: Line, detail: Detail, *, timings: bool) -> dict[str, Any]:
     """The names and values of a line in their order; what is empty is left out."""
-    fields = _names(line) | _numbers(line) | (_changes(line) if line.changed else {})
+    fields = _names(line)
+    fields |= _numbers(line)
+    if line.changed:
+        fields |= _changes(line)
     if timings or detail == "full":
         fields["stages_ms"] = line.stages_ms
-        fields["stages"] = ",".join(f"{name}:{seconds * 1000:.2f}" for name, seconds in line.timings)
-    shown = MINIMAL if detail == "minimal" else BALANCED if detail == "balanced" else fields
-    return {name: value for name, value in fields.items() if value is not None and value != "" and name in shown}
+        fields["stages"] = ",".join([f"{name}:{seconds * 1000:.2f}" for name, seconds in line.timings])
+    if detail == "minimal":
+        return {name: value for name, value in fields.items() if name in MINIMAL}
+    if detail == "balanced":
+        for name in FULL_ONLY:
+            fields.pop(name, None)
+    return fields
 
 
 def _names(line: Line) -> dict[str, Any]:
-    target = line.target
-    return {
+    fields: dict[str, Any] = {
         "id": line.id,
         "client": line.client,
         "operation": line.operation,
         "pipeline": line.pipeline,
         "dialect": line.dialect,
-        "model": line.asked,
-        "target": None if target is None else f"{target.upstream.name}/{target.model.name}",
-        "status": line.status,
-        "stream": line.stream,
-        "reason": line.reason,
-        "upstream_id": line.upstream_id,
-        "error": line.error,
-        "gone": line.gone or None,
     }
+    if line.asked:
+        fields["model"] = line.asked
+    if line.target is not None:
+        fields["target"] = f"{line.target.upstream.name}/{line.target.model.name}"
+    if line.status is not None:
+        fields["status"] = line.status
+    fields["stream"] = line.stream
+    if line.reason:
+        fields["reason"] = line.reason
+    if line.upstream_id:
+        fields["upstream_id"] = line.upstream_id
+    if line.error is not None:
+        fields["error"] = line.error
+    if line.gone:
+        fields["gone"] = True
+    return fields
 
 
 def _numbers(line: Line) -> dict[str, Any]:
-    usage, first = line.usage, line.first_byte_s
-    tokens = {}
+    usage, first, fields = line.usage, line.first_byte_s, dict[str, Any]()
     if usage is not None:
-        tokens = {"prompt": usage.prompt, "cached": usage.cache_read, "output": usage.output}
-        tokens |= {"estimated": True} if usage.estimated else {}
-        tokens |= {"expected": line.predicted} | _spent(line.target, usage)
-    return tokens | {
-        "context": None if line.context is None else f"{_mark(line.context)}{line.context * 100:.1f}%",
-        "first_ms": None if first is None else round(first * 1000, 1),
-        "total_ms": round(line.total_s * 1000, 1),
-        "up": line.up,
-        "down": line.down,
-    }
+        fields = {"prompt": usage.prompt, "cached": usage.cache_read, "output": usage.output}
+        if usage.estimated:
+            fields["estimated"] = True
+        if line.predicted is not None:
+            fields["expected"] = line.predicted
+        if line.target is not None and not usage.estimated:
+            fields |= _spent(line.target, usage)
+    if line.context is not None:
+        fields["context"] = f"{_mark(line.context)}{line.context * 100:.1f}%"
+    if first is not None:
+        fields["first_ms"] = round(first * 1000, 1)
+    fields["total_ms"] = round(line.total_s * 1000, 1)
+    fields["up"], fields["down"] = line.up, line.down
+    return fields
 
 
-def _spent(target: Target | None, usage: Usage) -> dict[str, Any]:
+def _spent(target: Target, usage: Usage) -> dict[str, Any]:
     """Money and quota, apart from the tokens: a plan that counts prompts is not paid by the token."""
-    spent = None if target is None else spend(target, usage)
-    if spent is None or usage.estimated:
-        return {}
-    dollars = None if spent.dollars is None else f"{spent.dollars:.6f}"
-    return {"usd": dollars, "quota": f"{spent.prompts}-prompt" if spent.prompts else None}
+    spent = spend(target, usage)
+    if spent.dollars is not None:
+        return {"usd": f"{spent.dollars:.6f}"}
+    return {"quota": f"{spent.prompts}-prompt"} if spent.prompts else {}
 
 
 def _mark(share: float) -> str:
@@ -216,30 +210,26 @@ def _changes(line: Line) -> dict[str, Any]:
     edits: dict[str, int] = {}
     for stage, _ in line.edits:
         edits[stage] = edits.get(stage, 0) + 1
-    return {
-        "edits": ",".join(f"{stage}:{count}" for stage, count in edits.items()),
-        "why": "; ".join(dict.fromkeys(reason for _, reason in line.edits)),
+    fields = {
+        "edits": ",".join([f"{stage}:{count}" for stage, count in edits.items()]),
+        "why": "; ".join(dict.fromkeys([reason for _, reason in line.edits])),
         "dropped": ",".join(line.dropped),
         "notes": "; ".join(line.notes),
-        "attempts": line.attempts if line.attempts > 1 else None,
+        "attempts": line.attempts if line.attempts > 1 else 0,
         "retried": ",".join(line.retried),
-        "backoff_ms": round(line.backoff_s * 1000, 1) or None,
-        "queue_ms": round(line.queue_s * 1000, 1) or None,
+        "backoff_ms": round(line.backoff_s * 1000, 1),
+        "queue_ms": round(line.queue_s * 1000, 1),
     }
+    return {name: value for name, value in fields.items() if value}
 
 
 def text_of(fields: dict[str, Any]) -> str:
     """The fields as `name=value`; a value that is not one plain word stands quoted and escaped on this one line."""
-    return " ".join([f"{name}={value if type(value) in _NUMBERS else _word(value)}" for name, value in fields.items()])
-
-
-_NUMBERS = frozenset({int, float})
+    return " ".join([f"{name}={_SPELLING.get(type(value), _word)(value)}" for name, value in fields.items()])
 
 
 def _word(value: Any) -> str:
-    if not isinstance(value, str):
-        return str(value).lower()
-    return _spelled(str(value))
+    return _spelled(str(value)) if isinstance(value, str) else str(value).lower()
 
 
 @lru_cache(maxsize=1024)
@@ -248,3 +238,7 @@ def _spelled(text: str) -> str:
     if _PLAIN.fullmatch(text) and len(text) <= _LONGEST:
         return text
     return json.dumps(text if len(text) <= _LONGEST else f"{text[:_LONGEST]}...")
+
+
+_SPELLING: dict[type, Callable[[Any], str]] = {int: repr, float: repr, str: _spelled}
+"""How values of the usual types are written; words of an enumeration are none of these."""
