@@ -118,10 +118,13 @@ class Ladder:
         return None
 
     def _helps(self, exchange: Exchange, before: State, after: State, sizes: Sizes) -> bool:
-        """Whether a new epoch gives room and is worth what it costs; from CRITICAL on nobody asks for that."""
+        """Whether a new epoch gives room and is worth what it costs; from CRITICAL on nobody asks for that.
+
+        A target whose predictions keep failing gets the epochs that are forced, and no other.
+        """
         if before.tokens.total - after.tokens.total < sizes.least or not after.below(before.risk.utilization):
             return False
-        if before.risk.outlook >= RiskLevel.CRITICAL:
+        if before.risk.outlook >= RiskLevel.CRITICAL and self._economics.trusted(exchange.target):
             return True
         removed = before.tokens.total - after.tokens.total
         first = min(after.changes, default=0)

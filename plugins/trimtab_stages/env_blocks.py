@@ -89,13 +89,18 @@ _LINES = (
 """Keys of the form that has no headers."""
 
 
-def find(text: str, tags: Sequence[Tags]) -> Block | None:
-    """The environment block that ends a text: behind it stands white space only, before it nothing or a blank line."""
+def find(text: str, tags: Sequence[Tags], *, joined: bool = False) -> Block | None:
+    """The environment block that ends a text: behind it stands white space only, before it nothing or a blank line.
+
+    `joined` says that a client may have made the text of several parts with one line break between them (context.md
+    2.3): then it is enough that the block begins a line.
+    """
     end = len(text.rstrip())
     for pair in tags:
         if text.endswith(pair.close, 0, end):
             start = _opening(text, pair, end)
-            if start >= 0 and _opens_paragraph(text, start) and not _fenced(text, start):
+            opens = start >= 0 and (_opens_paragraph(text, start) or (joined and text[start - 1] == "\n"))
+            if opens and not _fenced(text, start):
                 return _block(text, start, end, pair)
     start, fence = _environment_fence(text, end)
     if fence is not None and _opens_paragraph(text, start) and not _fenced(text, start):

@@ -100,7 +100,7 @@ class EnvDeduplication(Stage[EnvDedupOptions]):
     @hookimpl
     async def start(self, services: Services) -> None:
         """Say what a choice against the default costs."""
-        self._counters, self._epochs = services.counters, services.epochs
+        self._counters, self._epochs, self._economics = services.counters, services.epochs, services.economics
         for remark in self.options.remarks():
             logger.warning("env-dedup: {}", remark)
 
@@ -143,7 +143,11 @@ class EnvDeduplication(Stage[EnvDedupOptions]):
         return known or (message.role != "assistant" and note_of(message, self._tags, self._key).place is not None)
 
     async def _frontier(self, exchange: Exchange) -> int:
-        """Up to which message older blocks change; written down once an epoch."""
+        """Up to which message older blocks change; written down once an epoch.
+
+        Whoever chose such a strategy was told its price, so that it is not weighed; but a target whose predictions
+        keep failing gets no epoch that is not forced.
+        """
         answers = answers_of(exchange.received.messages)
         reached = (len(answers) - self.options.max_age * PER_MINUTE) // STEP * STEP
         boundary = self._epochs.before(exchange, self._owner, answers[reached - 1]) if reached > 0 else None
@@ -152,8 +156,19 @@ class EnvDeduplication(Stage[EnvDedupOptions]):
         epoch = await self._epochs.get(exchange, boundary)
         if epoch is None:
             wanted = Epoch(form=self.options.strategy, messages=boundary.messages, size=boundary.size)
+            if not self._economics.trusted(exchange.target):
+                wanted = Epoch(messages=await self._held(exchange, answers, reached - STEP), size=boundary.size)
             epoch = await self._epochs.settle(exchange, boundary, wanted)
         return epoch.messages
+
+    async def _held(self, exchange: Exchange, answers: Sequence[int], reached: int) -> int:
+        """The frontier of the epoch before."""
+        for number in range(reached, 0, -STEP):
+            boundary = self._epochs.before(exchange, self._owner, answers[number - 1])
+            epoch = None if boundary is None else await self._epochs.get(exchange, boundary)
+            if epoch is not None:
+                return epoch.messages
+        return 0
 
     def _edited(self, step: Going) -> Message:
         """The message as it leaves; made once, and again only when something else goes."""

@@ -3,15 +3,15 @@
 from collections.abc import Collection, Sequence
 from typing import NamedTuple
 
-from trimtab.api import Block, Document, Image, Message, Text, ToolResult, ToolUse, replace
+from trimtab.api import Block, Image, Message, Text, ToolResult, ToolUse, replace
 from trimtab_stages import env_blocks
 from trimtab_stages.env_blocks import Section, Tags
 from trimtab_stages.env_json import kept, mark_of, marked, replaced, unmarked, value_of
 
 SUPERSEDED = "[environment details superseded]"
 """Stands in place of a block where the message would be empty, or end in something that looks like one."""
-_CARRIERS = (Text, Image, Document, ToolUse, ToolResult)
-"""Blocks that may carry a cache mark."""
+_CARRIERS = (Text, Image, ToolUse, ToolResult)
+"""Blocks that may carry a cache mark. Not a document, which no edit may change (context.md 5, I6)."""
 _MARK = b'"cache_control"'
 
 
@@ -35,14 +35,15 @@ def find(message: Message, tags: Sequence[Tags]) -> Place | None:
     blocks = message.blocks
     texts = [index for index, block in enumerate(blocks) if isinstance(block, Text)]
     if texts:
-        return _in_text(blocks, texts[-1], tags)
+        # A text that is all of the content, in a list or not, may be several that a client joined.
+        return _in_text(blocks, texts[-1], tags, joined=message.role == "user" and len(blocks) == 1)
     results = [index for index, block in enumerate(blocks) if isinstance(block, ToolResult)]
     return _in_result(blocks, results[-1], tags) if results else None
 
 
-def _in_text(blocks: Sequence[Block], index: int, tags: Sequence[Tags]) -> Place | None:
+def _in_text(blocks: Sequence[Block], index: int, tags: Sequence[Tags], *, joined: bool = False) -> Place | None:
     block = blocks[index]
-    found = env_blocks.find(block.text, tags) if isinstance(block, Text) else None
+    found = env_blocks.find(block.text, tags, joined=joined) if isinstance(block, Text) else None
     return None if found is None else Place(index, None, found)
 
 

@@ -32,7 +32,7 @@ from trimtab.api import (
 from trimtab_stages import image_texts
 from trimtab_stages.condense_ranges import last_word, said
 from trimtab_stages.frozen_texts import FrozenTexts
-from trimtab_stages.image_places import images_of, moments, refers, weighed, without
+from trimtab_stages.image_places import images_of, means, moments, refers, weighed, without
 
 KIND = "image-description"
 AT_ONCE = 4
@@ -112,7 +112,10 @@ class ImageAging(Stage[ImageAgingOptions]):
         model = self.options.model or exchange.target.model.name
         if exchange.operation == "generate":
             exchange.later(partial(self._describe, exchange, model))
-        places = self._moments(exchange)
+        places, messages = self._moments(exchange), exchange.received.messages
+        words = _words(messages[last_word(messages)])
+        if places and refers(words):
+            places = await self._spoken_of(exchange, places, again=means(words))
         for number in range(len(places) - 1, -1, -1):
             epoch = await self._epoch(exchange, places[: number + 1], model)
             if epoch is not None:
@@ -127,11 +130,24 @@ class ImageAging(Stage[ImageAgingOptions]):
         A moment waits for the first request whose user does not speak of an image. That is read from the messages, so
         that a request which comes again, or is gone back to, is sent as it was.
         """
-        target, text = exchange.target, exchange.text_target
-        stays = target.upstream.name == text.upstream.name and target.model.name == text.model.name
         messages = exchange.received.messages
-        found = moments(messages, self.options.threshold, apart=APART if stays else 0)
+        found = moments(messages, self.options.threshold, apart=APART if _stays(exchange) else 0)
         return [moment.until for moment in found if _came(messages, moment.at)]
+
+    async def _spoken_of(self, exchange: Exchange, places: Sequence[int], *, again: bool) -> list[int]:
+        """The moments that hold while the user speaks of an image: those of which there is a record.
+
+        `again` says that one is meant that was shown. Where no image was left and the text went to another model, that
+        moment does not hold either: the model that sees gets what it got before, and has that cached or nothing.
+        """
+        held = []
+        for place in places:
+            boundary = self._epochs.before(exchange, self._owner, place)
+            if boundary is not None and await self._epochs.get(exchange, boundary) is not None:
+                held.append(place)
+        if again and held and not _stays(exchange) and not _pictured(exchange, held[-1]):
+            held.pop()
+        return held
 
     async def _epoch(self, exchange: Exchange, places: Sequence[int], model: str) -> Epoch | None:
         """The record of the last of some moments. The first request past it writes one; a moment that does not pay is
@@ -154,9 +170,7 @@ class ImageAging(Stage[ImageAgingOptions]):
 
     async def _pays(self, exchange: Exchange, places: Sequence[int]) -> bool:
         """Whether the images of the last moment may go: where none is left for a model that has them cached, always."""
-        messages, target, text = exchange.received.messages, exchange.target, exchange.text_target
-        stays = target.upstream.name == text.upstream.name and target.model.name == text.model.name
-        if not stays and not any(images_of(message) for message in messages[places[-1] :]):
+        if not _stays(exchange) and not _pictured(exchange, places[-1]):
             return True
         start = 0
         for place in reversed(places[:-1]):
@@ -165,7 +179,7 @@ class ImageAging(Stage[ImageAgingOptions]):
             if held is not None and held.form:
                 start = place
                 break
-        found = weighed(messages, start, places[-1], target)
+        found = weighed(exchange.received.messages, start, places[-1], exchange.target)
         return self._economics.weigh(exchange, removed=found.removed, behind=found.behind).pays
 
     async def _apply(self, exchange: Exchange, epoch: Epoch) -> None:
@@ -202,7 +216,7 @@ class ImageAging(Stage[ImageAgingOptions]):
             before = messages[max(0, index - self.options.context_messages) : index]
             known = message.notes.get("described")
             if known is None or known[:2] != (model, before):
-                keys = [image_texts.key_of(image, before, model) for image in images]
+                keys = [image_texts.key_of(image, before, message, model) for image in images]
                 known = message.notes["described"] = model, before, keys
             yield from (Shown(key, index, image) for key, image in zip(known[2], images, strict=True))
 
@@ -240,6 +254,17 @@ class ImageAging(Stage[ImageAgingOptions]):
         self._resting = self._clock.monotonic() + REST
         self._counters.add("image_aging.undescribed")
         logger.warning("{}: image-aging got no description from '{}': {}", exchange.id, model, reason)
+
+
+def _stays(exchange: Exchange) -> bool:
+    """Whether the text goes to the model that sees the images."""
+    target, text = exchange.target, exchange.text_target
+    return target.upstream.name == text.upstream.name and target.model.name == text.model.name
+
+
+def _pictured(exchange: Exchange, place: int) -> bool:
+    """Whether there are images from a message on."""
+    return any(images_of(message) for message in exchange.received.messages[place:])
 
 
 def _came(messages: Sequence[Message], at: int) -> bool:

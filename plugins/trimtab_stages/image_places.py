@@ -18,7 +18,16 @@ UNKNOWN = 1_500
 INSTEAD = 100
 """Tokens of the text that takes an image's place, about."""
 
-_REFERS = re.compile(r"\b(?:image|screenshot|picture|photo|mockup)s?\b", re.IGNORECASE)
+_SHOWN = r"screen[- ]?shot|picture|photo|mock-?up|wireframe"
+_ABROAD = "截图|截屏|图片|图像|照片|スクリーンショット|スクショ|画像|写真|스크린샷|이미지"
+_REFERS = re.compile(rf"\b(?:image|pic|diagram|{_SHOWN})s?\b|\bBild(?:er|schirmfotos?)?\b|{_ABROAD}", re.IGNORECASE)
+_MEANS = re.compile(
+    rf"\b(?:{_SHOWN})s?\b|{_ABROAD}"
+    r"|\b(?:image|pic|diagram)s?\s+(?:#?\d|above|again|earlier|from before|I\s+(?:sent|shar|show|attach|past|upload))"
+    r"|\b(?:attached|above|earlier|previous|first|second|third|last|same|original)\s+(?:image|pic|diagram)s?\b",
+    re.IGNORECASE,
+)
+"""Words of those that hardly mean anything else: an image may be one of a container, or a disk."""
 
 
 def images_of(message: Message) -> tuple[Image, ...]:
@@ -77,6 +86,11 @@ def moments(messages: Sequence[Message], threshold: int, *, apart: int = 0) -> l
 def refers(text: str) -> bool:
     """Whether a user speaks of an image."""
     return bool(_REFERS.search(text))
+
+
+def means(text: str) -> bool:
+    """Whether a user speaks of an image that was shown, and hardly of anything else."""
+    return bool(_MEANS.search(text))
 
 
 def without(message: Message, text: Callable[[Image], str]) -> Message:

@@ -7,8 +7,9 @@ from collections.abc import Sequence
 import msgspec
 
 from trimtab.api import Block, Image, Message, Prompt, Text, Thinking, ToolResult, ToolUse, picture_of, replace
+from trimtab_stages.condense_ranges import said
 
-VERSION = 1
+VERSION = 2
 """Of the question; another one asks anew."""
 LONGEST = 2_000
 """Characters of a description at most."""
@@ -49,11 +50,15 @@ def text_for(template: str, image: Image, description: str | None) -> str:
     return _FIELDS.sub(lambda field: fields[field.group(1)], template)
 
 
-def key_of(image: Image, before: Sequence[Message], model: str) -> bytes:
-    """The name of a description: the image itself, what was said before it, who describes it, and the question."""
+def key_of(image: Image, before: Sequence[Message], beside: Message, model: str) -> bytes:
+    """The name of a description: the image itself, what was said before and beside it, who describes it, the question.
+
+    All that the question shows, so that no description is taken for one that another question got.
+    """
     parts = (
         image.data.encode() or image.url.encode(),
         *(msgspec.json.encode(canonical(message)) for message in before),
+        msgspec.json.encode(spoken(beside)),
         model.encode(),
         str(VERSION).encode(),
     )
@@ -70,6 +75,15 @@ def canonical(message: Message) -> list[str]:
     if found is None:
         found = message.notes["canonical"] = [message.role, *_said(message.blocks)]
     return found
+
+
+def spoken(beside: Message) -> list[str]:
+    """What is said in an image's own message: by tools, and by the user.
+
+    Without environment blocks and reminders, which some clients leave out with the next turn.
+    """
+    results = [block.content for block in beside.blocks if isinstance(block, ToolResult)]
+    return [*(text for content in results for text in _said(content)), *said(beside)]
 
 
 def _said(blocks: Sequence[Block]) -> list[str]:
@@ -93,8 +107,8 @@ def _said(blocks: Sequence[Block]) -> list[str]:
 
 def question(image: Image, before: Sequence[Message], beside: Message) -> Prompt:
     """What the model is asked: the image, and what was said before it and beside it."""
-    said = [f"{message.role}:\n" + "\n".join(canonical(message)[1:])[-CONTEXT:] for message in (*before, beside)]
-    context = "\n\n".join(said)
+    told = [(message.role, canonical(message)[1:]) for message in before] + [(beside.role, spoken(beside))]
+    context = "\n\n".join(f"{role}:\n" + "\n".join(texts)[-CONTEXT:] for role, texts in told)
     asked = Text(text=f"The conversation up to the image:\n\n{context}\n\nDescribe this image:")
     return Prompt(system=_ASKED, content=(asked, replace(image, raw=b"")), max_tokens=2_000, temperature=0.0)
 

@@ -12,6 +12,19 @@ from trimtab_stages.condense_prepare import Preparing
 pytestmark = pytest.mark.anyio
 
 
+@pytest.mark.parametrize("fails", [False, True])
+async def test_a_model_whose_predictions_keep_failing_is_edited_only_where_it_must_be(fails: bool) -> None:
+    """From CRITICAL on nobody asks whether an edit pays, but whether predictions hold."""
+    epochs: list[bool] = []
+    async with bench() as case:
+        case.services.economics.trusted = lambda target: not fails  # type: ignore[method-assign]
+        for messages in requests(session(60, size=1_200)):
+            done = (await run(case, messages)).get(Condensed)
+            epochs += [] if done is None else [done.forced]
+        assert ("epochs.written" in case.services.counters.snapshot()) is not fails
+    assert {*epochs} == ({True} if fails else {False, True})
+
+
 @pytest.mark.parametrize("strategy", ["smart_truncation", "key_point_extraction"])
 async def test_a_later_request_decides_as_the_first_one_did(strategy: str) -> None:
     """Where the first request behind a boundary was left alone, one that comes later, to an empty store, is too."""

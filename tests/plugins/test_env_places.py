@@ -14,6 +14,7 @@ TAGS = [ENVIRONMENT]
 BLOCK = "<environment_details>\n# Current Time\n1\n\n# Recently Modified Files\na.py\n</environment_details>"
 LEFT = "<environment_details>\n# Recently Modified Files\na.py\n</environment_details>"
 MARK = {"cache_control": {"type": "ephemeral"}}
+DOCUMENT = {"type": "document", "source": {"type": "text", "media_type": "text/plain", "data": "a page"}}
 IMAGE: dict[str, Any] = {"type": "image", "source": {}}
 
 
@@ -93,6 +94,18 @@ def test_a_tool_message_of_chat(content: Any, left: Any) -> None:
     assert without(tool(BLOCK), 0, 1) == SUPERSEDED
 
 
+def test_a_block_in_a_text_that_a_client_joined() -> None:
+    """One line break stands between the parts (context.md 2.3); a list of one text is the same message."""
+    joined = f"do it\n{BLOCK}"
+    assert without(message(joined, dialect="chat"), 0) == f"do it\n{LEFT}"
+    assert without(message([text(joined)]), 0) == [text(f"do it\n{LEFT}")]
+    for found in (
+        message(f"do it {BLOCK}"), message(f"```\n{BLOCK}"), message([text("see"), text(f"this:\n{BLOCK}")]),
+        tool(f"1 | a\n{BLOCK}"), message([result(f"1 | a\n{BLOCK}")]),
+    ):  # fmt: skip
+        assert find(found, TAGS) is None
+
+
 def test_what_stays_keeps_its_bytes() -> None:
     escaped = json.dumps(f"h\u00e9 \U0001f600\n\n{BLOCK}").replace("h", "\\u0068", 1).encode()
     raw = b'{ "content" : ' + escaped + b' , "role":"user", "x": 1.0 }'
@@ -119,6 +132,8 @@ def test_what_stays_keeps_its_bytes() -> None:
             [text("hi", **MARK), text(LEFT), IMAGE],
         ),
         ([result("a"), result(f"b\n\n{BLOCK}", **MARK)], [result("a", **MARK), result(f"b\n\n{LEFT}")]),
+        # A document is never changed.
+        ([text("hi"), DOCUMENT, text(BLOCK, **MARK)], [text("hi", **MARK), DOCUMENT, text(LEFT)]),
     ],
 )
 def test_marks_stand_before_the_block(content: Any, left: Any) -> None:

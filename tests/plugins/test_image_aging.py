@@ -115,10 +115,46 @@ async def test_a_request_that_is_gone_back_to_is_sent_as_it_was() -> None:
     assert [sent(await run(bench, made)) for made in (asked, tools)] == [["image"]] * 2
 
 
-async def test_speaking_of_an_image_brings_none_back() -> None:
+async def test_an_image_is_shown_again_while_the_user_means_it() -> None:
+    """The model that sees gets what it got before; then the text model goes on with what it had."""
     async with StageBench(stage()) as bench:
-        await run(bench, talk(9, 0))
-        assert sent(await run(bench, talk(11, 0, last="what did the picture show?"))) == [PLAIN]
+        seen, old = await run(bench, talk(7, 0)), await run(bench, talk(9, 0))
+        asked = [*talk(9, 0), said("so"), user(text("what did the picture show?"))]
+        again = await run(bench, asked)
+        assert (sent(again), again.target.model.name) == (["image"], "eyes")
+        assert again.conversation.messages[:7] == seen.conversation.messages
+        later = await run(bench, [*asked, said("a cat"), user(text("on"))])
+        assert (sent(later), later.target.model.name) == ([PLAIN], "small")
+        assert later.conversation.messages[:9] == old.conversation.messages
+        # Images are not only shown.
+        docker = await run(bench, [*talk(9, 0), said("so"), user(text("now build the docker image"))])
+        assert sent(docker) == [PLAIN]
+
+
+async def test_where_one_model_takes_both_speaking_of_an_image_brings_none_back() -> None:
+    async with StageBench(stage()) as bench:
+        for count, last, told in ((9, "on", PLAIN), (11, "what did the picture show?", PLAIN)):
+            exchange = bench.exchange({**body(talk(count, 0, last=last)), "model": "eyes"})
+            await bench.request(exchange)
+            assert sent(exchange) == [told]
+
+
+@pytest.mark.parametrize("model", ["small", "eyes"])
+async def test_an_image_spoken_of_stays_where_the_proxy_sees_a_session_late(model: str) -> None:
+    """Earlier requests would have made it a text, and went elsewhere, or their record is lost."""
+    async with StageBench(stage()) as bench:
+        for last, told in (("now build the image", "image"), ("see the screenshot", "image"), ("on", PLAIN)):
+            exchange = bench.exchange({**body(talk(13, 0, last=last)), "model": model})
+            await bench.request(exchange)
+            assert sent(exchange) == [told]
+
+
+async def test_while_newer_images_stay_those_that_are_texts_stay_texts() -> None:
+    async with StageBench(stage()) as bench:
+        made = talk(27, *range(0, 27, 2))
+        assert sent(await run(bench, made)) == [PLAIN] * 10 + ["image"] * 4
+        asked = [*made, said("so"), user(text("see the first screenshot"))]
+        assert sent(await run(bench, asked)) == [PLAIN] * 10 + ["image"] * 4
 
 
 async def test_a_restart_and_a_second_worker_send_the_same_bytes() -> None:

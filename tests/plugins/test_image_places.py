@@ -8,7 +8,7 @@ import pytest
 from talks import body, call, picture, png, result, said, text, user
 from trimtab.api import Message, picture_of, tokens_of
 from trimtab.testing import StageBench
-from trimtab_stages.image_places import INSTEAD, Moment, images_of, moments, refers, weighed, without
+from trimtab_stages.image_places import INSTEAD, Moment, images_of, means, moments, refers, weighed, without
 
 
 def messages(said_: list[dict[str, Any]], dialect: str = "chat") -> tuple[Message, ...]:
@@ -79,11 +79,25 @@ def test_the_extra_message_with_a_tools_image_is_no_turn() -> None:
 
 
 @pytest.mark.parametrize(
-    ("words", "found"),
-    [("look at the screenshot again", True), ("the Images above", True), ("imagine a picturesque town", False)],
+    ("words", "speaks", "meant"),
+    [
+        ("look at the screenshot again", True, True),
+        ("the Screen shots, please", True, True),
+        ("what does image 2 say?", True, True),
+        ("the Images above", True, True),
+        ("in the image I sent", True, True),
+        ("the first pic", True, True),
+        ("as in the mock-up", True, True),
+        ("再看一下截图", True, True),
+        ("das Bild oben", True, False),
+        ("now build the docker image", True, False),
+        ("draw a diagram of it", True, False),
+        ("imagine a picturesque town, and epic bilden", False, False),
+        ("go on", False, False),
+    ],
 )
-def test_what_speaks_of_an_image(words: str, found: bool) -> None:
-    assert refers(words) is found
+def test_what_speaks_of_an_image(words: str, speaks: bool, meant: bool) -> None:
+    assert (refers(words), means(words)) == (speaks, meant)
 
 
 @pytest.mark.parametrize("dialect", ["chat", "messages"])

@@ -1,11 +1,23 @@
 """What is said of an image that is no longer sent."""
 
+from typing import Any
+
 import pytest
 
 from talks import body, call, picture, png, result, said, text, user
-from trimtab.api import Image, Text
+from trimtab.api import Image, Message, Text
 from trimtab.testing import StageBench
-from trimtab_stages.image_texts import DEFAULT, UNDESCRIBED, canonical, check, checked, key_of, question, text_for
+from trimtab_stages.image_texts import (
+    DEFAULT,
+    UNDESCRIBED,
+    canonical,
+    check,
+    checked,
+    key_of,
+    question,
+    spoken,
+    text_for,
+)
 
 IMAGE = Image(media_type="image/png", data=png(30, 20), raw=b"{}")
 
@@ -35,15 +47,30 @@ def test_a_wrong_template_is_refused() -> None:
         check(" ")
 
 
-def test_the_key_depends_on_what_was_said_before_and_not_on_its_spelling() -> None:
-    one, two, other = (
-        StageBench().exchange(body([user(*parts)]), dialect="messages").conversation.messages
-        for parts in (["hi"], [{"type": "text", "text": "hi", "cache_control": {"type": "ephemeral"}}], ["ho"])
-    )
-    key = key_of(IMAGE, one, "eyes")
-    assert key == key_of(IMAGE, two, "eyes")
-    assert len({key, key_of(IMAGE, other, "eyes"), key_of(IMAGE, one, "other"), key_of(IMAGE, (), "eyes")}) == 4
-    assert key != key_of(Image(data=png(30, 20, "x")), one, "eyes")
+def messages(*parts: Any) -> tuple[Message, ...]:
+    return StageBench().exchange(body([user(*parts)]), dialect="messages").conversation.messages
+
+
+def test_the_key_depends_on_what_was_said_and_not_on_its_spelling() -> None:
+    marked = {"type": "text", "text": "hi", "cache_control": {"type": "ephemeral"}}
+    one, two, other = messages("hi"), messages(marked), messages("ho")
+    key = key_of(IMAGE, one, one[0], "eyes")
+    assert key == key_of(IMAGE, two, two[0], "eyes")
+    keys = [key_of(IMAGE, other, one[0], "eyes"), key_of(IMAGE, one, other[0], "eyes")]
+    keys += [key_of(IMAGE, one, one[0], "other"), key_of(IMAGE, (), one[0], "eyes")]
+    assert len({key, *keys}) == 5
+    assert key != key_of(Image(data=png(30, 20, "x")), one, one[0], "eyes")
+
+
+def test_the_key_depends_on_all_that_the_question_shows() -> None:
+    """And on nothing that some clients leave out with the next turn."""
+    shown = {"type": "tool_result", "tool_use_id": "c", "content": "page 7"}
+    block = "<environment_details>\n# Current Time\n1\n</environment_details>"
+    reminder = "<system-reminder>\nbe brief\n</system-reminder>"
+    plain, more = messages(shown, text("see")), messages(shown, text("see"), text(reminder), text(block))
+    assert spoken(plain[0]) == spoken(more[0]) == ["page 7", "see"]
+    assert key_of(IMAGE, (), plain[0], "eyes") == key_of(IMAGE, (), more[0], "eyes")
+    assert question(IMAGE, (), plain[0]) == question(IMAGE, (), more[0])
 
 
 def test_the_question_shows_the_image_and_what_was_said() -> None:
