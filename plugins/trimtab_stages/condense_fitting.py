@@ -6,6 +6,8 @@ once; only where neither fits may a text leave some of that out, and only then a
 
 from collections.abc import Sequence
 
+from loguru import logger
+
 from trimtab.api import Boundary, Epoch, Exchange, Owner, Services, TokenCount, replace
 from trimtab_stages.condense_clients import recovers
 from trimtab_stages.condense_forms import BRIEF, DROP, MASK, POINTS, record
@@ -81,6 +83,11 @@ class Fitting:
         chosen = await self._chosen(exchange, places[0], state, forms, sizes, least=least)
         if chosen is None:
             return state
+        if exchange.operation == "generate":
+            logger.info(
+                "{}: stage 'condense': {} up to message {} is forced: prompt and answer take {:.0%} of {}",
+                exchange.id, chosen.form, chosen.messages, state.risk.utilization, state.risk.limit,
+            )  # fmt: skip
         return await self._states.of(exchange, await self._epochs.settle(exchange, places[0], chosen), sizes)
 
     async def _chosen(

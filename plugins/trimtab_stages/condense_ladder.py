@@ -7,6 +7,8 @@ Clock, prices and statistics count only through the cost gate (design.md, promis
 
 from itertools import pairwise
 
+from loguru import logger
+
 from trimtab.api import Boundary, Epoch, Exchange, Owner, RiskLevel, Services
 from trimtab_stages.condense_clients import recovers
 from trimtab_stages.condense_cuts import shortened
@@ -124,11 +126,14 @@ class Ladder:
         """
         if before.tokens.total - after.tokens.total < sizes.least or not after.below(before.risk.utilization):
             return False
-        if before.risk.outlook >= RiskLevel.CRITICAL and self._economics.trusted(exchange.target):
-            return True
         removed = before.tokens.total - after.tokens.total
         first = min(after.changes, default=0)
         behind = sum(after.tokens.messages[first:])
+        if before.risk.outlook >= RiskLevel.CRITICAL and self._economics.trusted(exchange.target):
+            told = f"not weighed at {before.risk.utilization:.0%} of the window (removed {removed}, behind {behind})"
+            exchange.notes.append(f"condense: the edit is {told}")
+            logger.info("{}: stage 'condense': the edit is {}", exchange.id, told)
+            return True
         return self._economics.weigh(exchange, removed=removed, behind=behind).pays
 
 

@@ -155,9 +155,12 @@ class EnvDeduplication(Stage[EnvDedupOptions]):
             return 0
         epoch = await self._epochs.get(exchange, boundary)
         if epoch is None:
+            trusted = self._economics.trusted(exchange.target)
             wanted = Epoch(form=self.options.strategy, messages=boundary.messages, size=boundary.size)
-            if not self._economics.trusted(exchange.target):
+            if not trusted:
                 wanted = Epoch(messages=await self._held(exchange, answers, reached - STEP), size=boundary.size)
+            told = "" if trusted else ": predictions for this model keep failing"
+            logger.info("{}: env-dedup: older blocks change up to message {}{}", exchange.id, wanted.messages, told)
             epoch = await self._epochs.settle(exchange, boundary, wanted)
         return epoch.messages
 

@@ -142,8 +142,10 @@ class Economics:
             trusted,
         )  # fmt: skip
         exchange.notes.append(f"{exchange.stage}: the edit {verdict}")
-        logger.info("{}: stage '{}': the edit {}", exchange.id, exchange.stage, verdict)
-        self._counters.add("economy.edits_allowed" if verdict.pays else "economy.edits_declined")
+        if exchange.operation != "count":
+            # What a request that counts comes to is decided by the one that leaves.
+            logger.info("{}: stage '{}': the edit {}", exchange.id, exchange.stage, verdict)
+            self._counters.add("economy.edits_allowed" if verdict.pays else "economy.edits_declined")
         return verdict
 
     def trusted(self, target: Target) -> bool:

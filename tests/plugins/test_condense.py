@@ -82,6 +82,19 @@ async def test_an_edit_that_does_not_pay_waits_until_it_is_needed() -> None:
         assert any("the edit does not pay" in note for note in exchange.notes)
 
 
+async def test_each_decision_is_logged_with_its_numbers(logged: list[str]) -> None:
+    """Weighed, not weighed any more, and forced."""
+    async with bench(on_overflow="truncate") as case:
+        for messages in requests(session(60)):
+            await run(case, messages)
+    for words in (
+        r"the edit (does not pay|pays): gain -?\d+ tokens.* \(removed \d+, behind \d+, requests to come \d+, cache ",
+        r"the edit is not weighed at 9\d% of the window \(removed \d+, behind \d+\)",
+        r"smart_truncation up to message \d+ is forced: prompt and answer take \d+% of 10000",
+    ):
+        assert any(re.search(words, line) for line in logged), words
+
+
 async def test_key_points_come_where_old_results_are_not_enough() -> None:
     made = session(36, size=300, talk=30, every=4)
     async with bench(strategy="key_point_extraction") as case:

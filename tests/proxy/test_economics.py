@@ -70,6 +70,17 @@ def test_the_gain_is_that_of_the_formula(case: Case) -> None:
     assert case.counts["economy.edits_allowed"] == case.counts["economy.edits_declined"] == 1
 
 
+def test_a_request_that_counts_is_weighed_and_not_booked(case: Case, logged: list[str]) -> None:
+    case.serve(3)
+    said = len(logged)
+    for operation, booked in (("count", 0), ("generate", 1)):
+        exchange = case.exchange(4, operation=operation)
+        assert case.economics.weigh(exchange, removed=20_000, behind=20_000).pays
+        assert [len(exchange.notes), case.counts.get("economy.edits_allowed", 0), len(logged) - said] == [
+            1, booked, booked,
+        ]  # fmt: skip
+
+
 @pytest.mark.parametrize(("factor", "pays"), [(11.4, False), (11.6, True)])
 def test_with_a_live_cache_it_pays_from_the_known_break_even_on(
     case: Case, factor: float, pays: bool, monkeypatch: pytest.MonkeyPatch

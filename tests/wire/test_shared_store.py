@@ -13,7 +13,7 @@ import pytest
 
 from condensing import requests, session
 from wire.harness import PIPELINES, post
-from wire.scripted import Upstream, playing
+from wire.scripted import REPLIES, Link, Sent, Upstream, playing
 from wire.test_command import Command, command
 
 pytestmark = [
@@ -29,6 +29,8 @@ upstreams = { messages = "zai-messages" }
 strategy = "merge"
 """
 KEY = {"x-api-key": "sk-own"}
+CACHED = REPLIES["/messages"].replace(b'"input_tokens":3', b'"input_tokens":3,"cache_read_input_tokens":9000')
+"""The provider's cache has what was predicted: else no epoch would be made but to fit."""
 TURNS = 30
 
 
@@ -61,11 +63,15 @@ def broken(before: bytes, after: bytes) -> bool:
     return bool(other[: len(said)] != said)
 
 
+async def answer(_: Sent, link: Link) -> None:
+    await link.json(CACHED)
+
+
 async def test_two_processes_a_restart_and_a_lost_store(tmp_path: Path) -> None:
     (tmp_path / "pipelines.toml").write_text(PIPELINES + WINDOW)
     bodies = turns()
 
-    async with playing() as upstream:
+    async with playing(answer) as upstream:
         environ = {
             "UPSTREAM_BASE": upstream.url, "OPENAI_UPSTREAM_BASE": f"{upstream.url}/v1",
             "CACHE_DIR": str(tmp_path / "cache"),

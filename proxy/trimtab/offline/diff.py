@@ -11,6 +11,8 @@ LONGEST = 160
 """Characters of a line."""
 CONTEXT = 1
 """Unchanged lines around a change."""
+LARGEST = 4_000_000
+"""Pairs of lines that are compared; where there are more, all that differs is one change."""
 
 
 def lines(edit: Edit) -> list[str]:
@@ -26,14 +28,35 @@ def _member(sign: str, value: Message | bytes | None) -> list[str]:
 
 
 def _changes(before: Sequence[str], after: Sequence[str]) -> Iterator[str]:
-    matcher = SequenceMatcher(None, before, after, autojunk=False)
+    if before == after:
+        return
+    start, end = _common(before, after)
+    one = before[max(0, start - CONTEXT) : len(before) - max(0, end - CONTEXT)]
+    other = after[max(0, start - CONTEXT) : len(after) - max(0, end - CONTEXT)]
+    if len(one) * len(other) > LARGEST:
+        # To compare each with each would take minutes where many lines are alike.
+        behind = before[len(before) - end :][:CONTEXT]
+        yield from (f"  {line}" for line in before[max(0, start - CONTEXT) : start])
+        yield from (f"- {line}" for line in before[start : len(before) - end])
+        yield from (f"+ {line}" for line in after[start : len(after) - end])
+        yield from (f"  {line}" for line in behind)
+        return
+    matcher = SequenceMatcher(None, one, other, autojunk=False)
     for group in matcher.get_grouped_opcodes(CONTEXT):
         for tag, a1, a2, b1, b2 in group:
             if tag == "equal":
-                yield from (f"  {line}" for line in before[a1:a2])
+                yield from (f"  {line}" for line in one[a1:a2])
             else:
-                yield from (f"- {line}" for line in before[a1:a2])
-                yield from (f"+ {line}" for line in after[b1:b2])
+                yield from (f"- {line}" for line in one[a1:a2])
+                yield from (f"+ {line}" for line in other[b1:b2])
+
+
+def _common(before: Sequence[str], after: Sequence[str]) -> tuple[int, int]:
+    """How many lines both begin with, and how many of the rest they end with."""
+    most = min(len(before), len(after))
+    start = next((index for index in range(most) if before[index] != after[index]), most)
+    rest = range(1, most - start + 1)
+    return start, next((index - 1 for index in rest if before[-index] != after[-index]), most - start)
 
 
 def readable(message: Message) -> list[str]:

@@ -1,5 +1,7 @@
 """Edits as people read them."""
 
+import time
+from collections import Counter
 from typing import Any
 
 import msgspec
@@ -12,6 +14,10 @@ from trimtab.offline.diff import LONGEST, lines, readable, shortened
 
 def message(content: Any) -> Message:
     return Message(DIALECTS["messages"], "user", msgspec.json.encode({"role": "user", "content": content}))
+
+
+def changed(before: str, after: str) -> list[str]:
+    return lines(Edit("s", "r", index=0, before=message(before), after=message(after)))
 
 
 def test_a_change_is_shown_with_a_line_around_it() -> None:
@@ -55,3 +61,13 @@ def test_a_message_that_cannot_be_read_is_shown_as_it_is() -> None:
 def test_lines_fit_and_drive_no_terminal() -> None:
     assert shortened("\x1b[2Ja\tb") == "\\x1b[2Ja   b"
     assert shortened("x" * 500) == "x" * (LONGEST - 1) + "…"
+
+
+def test_many_lines_that_are_alike_take_no_time() -> None:
+    """60,000 equal lines cut in their middle, and two texts of 5,000 lines that have nothing in common."""
+    many, begun = "a line\n" * 60_000, time.process_time()
+    cut = changed(many, many[:7_000] + "[cut]\n" + many[-7_000:])
+    assert Counter(cut) == {"  a line": 2, "- a line": 58_000, "+ [cut]": 1}
+    other = changed("top\n" + "one\n" * 5_000 + "end", "top\n" + "two\n" * 5_000 + "end")
+    assert other == ["  top", *["- one"] * 5_000, *["+ two"] * 5_000, "  end"]
+    assert time.process_time() - begun < 5
