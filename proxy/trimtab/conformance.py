@@ -5,6 +5,7 @@ await conform(lambda: Clip(ClipOptions(limit=100)))
 `trimtab.testing` passes the names on.
 """
 
+from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Any, Literal, NamedTuple, get_args
 
@@ -27,8 +28,8 @@ LAWS: tuple[Law, ...] = get_args(Law)
 `runs`: no stage raises and no edit breaks an invariant. `purity`: another worker, at another time, and a restarted one
 send the same bytes, in the order of the conversation and backwards. Backwards an old request may meet a forced record
 that a later one wrote, and obeys it (design.md, promise 2): without those its bytes are the old ones.
-`prefix`: what was sent to a target stays as it was, up to the last turn, whatever went to another one meanwhile; one
-request in ten may be an epoch with a record, and those that are forced.
+`prefix`: what was sent to a target stays as it was, up to the last turn, whatever went to another one meanwhile; of its
+requests one in ten may be an epoch with a record, and those that are forced.
 `idempotence`: a second pass changes nothing. `count`: a request that counts has the same edits and writes no record.
 `fail-open`: an optional stage with a broken store, or a body that it cannot read, fails no request. `summary`: a
 client's own request to summarise is not edited.
@@ -154,7 +155,7 @@ class _Kit:
         store = WatchedStore()
         sent: list[tuple[int, bytes, bytes]] = []
         before: dict[tuple[str, str], Exchange] = {}
-        breaks = 0
+        went, broke = Counter[tuple[str, str]](), Counter[tuple[str, str]]()
         async with self._bench(store) as bench, self._bench(store, at=86_400.0) as other:
             for index, body in enumerate(session.bodies()):
                 place = f"{where}, request {index}"
@@ -168,7 +169,8 @@ class _Kit:
                 self.edited += exchange.conversation.edited
                 target = exchange.target.upstream.name, exchange.target.model.name
                 last = before.get(target)
-                breaks += last is not None and not _holds(last, exchange, append_only=self._append_only)
+                went[target] += 1
+                broke[target] += last is not None and not _holds(last, exchange, append_only=self._append_only)
                 before[target] = exchange
                 await bench.run_later(exchange)
                 await self._again(other, body, out, session.dialect, place)
@@ -178,8 +180,11 @@ class _Kit:
             counts = bench.services.counters.snapshot()
             written, forced = counts.get("epochs.written", 0), counts.get("epochs.forced", 0)
             await self._summary(bench, session, where)
+        breaks = broke.total()
         self.epochs += breaks
-        if breaks > min(-(-len(sent) // 10), written) + forced:
+        # One in ten of those that went to a target.
+        many = sum(max(0, broke[target] + -count // 10) for target, count in went.items())
+        if many > forced or breaks > written + forced:
             text = f"{breaks} of {len(sent)} requests changed what was sent before their last turn"
             self._fault("prefix", where, text)
         store.request += 1

@@ -48,7 +48,7 @@ class Recorded(NamedTuple):
     """Tokens in front of it that were not recorded."""
     time: float | None = None
     edited: bool = False
-    """Whether it was recorded as it left the proxy, with the edits of that day in it."""
+    """Whether it was recorded as it left the proxy only, with the edits of that day in it."""
     share: float = 1.0
     """How much of its file is read with it."""
 
@@ -235,14 +235,18 @@ def read(source: Source, model: str = MODEL, missed: Callable[[str], None] | Non
 
 
 def _log(first: bytes, file: IO[bytes], missed: Callable[[str], None] | None) -> Iterator[Recorded]:
-    """The requests of an upstream log; one recorded as it came counts before the same one as it left."""
-    came = ""
+    """The requests of an upstream log; one recorded as it came counts before the same one as it left.
+
+    A log that holds such ones has those that stages changed twice: the others left as they came.
+    """
+    came, twice = "", False
     for line in chain((first,), file):
         if missed is not None and line.strip() and (why := _torn(line)):
             missed(why)
         record, came = _entry(line, came)
+        twice |= bool(came)
         if record is not None:
-            yield record
+            yield record._replace(edited=record.edited and not twice)
 
 
 def _torn(line: bytes) -> str:

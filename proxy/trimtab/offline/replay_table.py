@@ -128,7 +128,7 @@ def _remarks(session: Session) -> Iterator[str]:
     if session.switches:
         yield f"  {session.switches} times to another model: there the cache is cold, which is in no price here"
     if session.recorded_edited:
-        yield "  recorded as it left the proxy: the edits of that day are in it (log.upstream.received = true)"
+        yield "  recorded as it left the proxy: edits of that day may be in it (set log.upstream.received = true)"
     for reason in dict.fromkeys(session.ended):
         yield f"  {session.ended.count(reason)} requests answered by the proxy: {reason}"
     for note, count in list(session.notes.items())[:NOTES]:
