@@ -4,6 +4,7 @@ import asyncio
 import hashlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import NamedTuple
 
 from trimtab.api import Conversation, DialectName, FactTable, Message, Picture, Tokenizer
@@ -140,23 +141,23 @@ class TokenWorker:
             return self._sizes(jobs)
         sizes: list[Size] = []
         for batch in _batches(jobs):
-            sizes += await loop.run_in_executor(self._thread, self._sizes, batch)
+            sizes += await loop.run_in_executor(self._thread, partial(self._sizes, batch, beside=True))
         return sizes
 
-    def _sizes(self, jobs: Sequence[_Job]) -> list[Size]:
-        return [self._size(job) for job in jobs]
+    def _sizes(self, jobs: Sequence[_Job], *, beside: bool = False) -> list[Size]:
+        return [self._size(job, beside=beside) for job in jobs]
 
-    def _size(self, job: _Job) -> Size:
-        tokens = sum([self._tokens(part) for part in job.parts if not isinstance(part, Picture)])
+    def _size(self, job: _Job, *, beside: bool) -> Size:
+        tokens = sum([self._tokens(part, beside=beside) for part in job.parts if not isinstance(part, Picture)])
         pictures = tuple([part for part in job.parts if isinstance(part, Picture)])
         return Pictured(tokens, pictures) if pictures else tokens
 
-    def _tokens(self, part: str | int | Pages) -> int:
+    def _tokens(self, part: str | int | Pages, *, beside: bool) -> int:
         if isinstance(part, int):
             return part
         if isinstance(part, Pages):
             return part.tokens()
-        return -(-len(part) // 4) if self.tokenizer is None else self.tokenizer.count(part)
+        return -(-len(part) // 4) if self.tokenizer is None else self.tokenizer.count(part, beside=beside)
 
 
 def _total(jobs: Iterable[_Job]) -> int:

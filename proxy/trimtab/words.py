@@ -1,8 +1,9 @@
-"""Counts the tokens of short texts word by word, from a table: texts of agents say the same words again and again.
+"""Counts the tokens of short texts from a table of words: texts of agents say the same words again and again.
 
-An encoding cuts a text by an expression and then each piece into tokens. Where a space stands between two others than
-white space, both of ours (cl100k_base, o200k_base) cut before it, whatever stands around; of more spaces all but the
-last are a piece of their own, and a single token. What may be cut otherwise is left to the encoder.
+An encoding cuts a text by an expression into pieces, and each piece into tokens. Where a space stands between two
+others than white space, both of ours (cl100k_base, o200k_base) cut before it, whatever stands around; of more spaces
+all but the last are a piece of their own, and a single token. A word that is new is cut into its pieces here, by the
+same expression, and these are looked up too. What may be cut otherwise is left to the encoder.
 """
 
 import re
@@ -11,11 +12,12 @@ from collections.abc import Callable, Sequence
 Encode = Callable[[str], Sequence[int]]
 
 LONGEST = 40
-"""Characters of a word that is kept; a longer one is hardly seen twice."""
+"""Characters of a word, or a piece, that is kept; a longer one is hardly seen twice."""
 MOST = 16_384
-"""Words that are kept: 3 MB."""
-NEW = 48
-"""Words that are looked up in the encoder for one text, 2 us each; with more the whole text costs no more."""
+"""Words that are kept, and as many pieces: 3 MB each."""
+NEW, PER_NEW = 32, 8
+"""New words and pieces that are looked up for one text, 1 to 3 us each: so many, and one for so many characters; with
+more the encoder costs no more."""
 SPACES = 79
 """Spaces in a row that are one token in both encodings."""
 
@@ -25,50 +27,101 @@ _ODD_TABS = ("\t ", "  \t", "\n \t")
 _ODD_RETURNS = ("\r ", "  \r", "\n \r")
 _ODD_SPACES = re.compile("[\x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000]")
 
+# Letters and white space of Latin-1, for the expressions below.
+_UPPER, _LOWER = "A-Z\xaa\xba\xc0-\xd6\xd8-\xde", "a-z\xaa\xb5\xba\xdf-\xf6\xf8-\xff"
+_LETTER, _SPACE = _UPPER + _LOWER, "\t\n\x0b\x0c\r "
+FOREIGN = re.compile(
+    "[^\x00-\x7f\xa1-\xb1\xb4-\xb8\xba\xbb\xbf-\xff\u2010-\u2027\u2030-\u205e\u2190-\u23ff\u2500-\u2775\u2794-\u27bf"
+    "\ufe0f\U0001f300-\U0001f64f\U0001f680-\U0001f6ff\U0001f900-\U0001f9ff]"
+)
+"""What is not known here to be a letter, or known to be none, nor a number, white space, or a mark (but for the one
+behind emoji)."""
+_MARK = "\ufe0f"
+_WHITE = rf"[{_SPACE}]+(?![^{_SPACE}])"
+_ENDS = "(?:'[sS]|'[tT]|'[rR][eE]|'[vV][eE]|'[mM]|'[lL][lL]|'[dD])?"
+_CUTS = {
+    # As tiktoken writes it, and the same for texts that hold nothing foreign.
+    r"'(?i:[sdmt]|ll|ve|re)|[^\r\n\p{L}\p{N}]?+\p{L}++|\p{N}{1,3}+| ?[^\s\p{L}\p{N}]++[\r\n]*+|\s++$|\s*[\r\n]|"
+    r"\s+(?!\S)|\s": (
+        rf"'(?:[sSdDmMtT]|[lL][lL]|[vV][eE]|[rR][eE])|[^\r\n{_LETTER}0-9]?+[{_LETTER}]++|[0-9]{{1,3}}+|"
+        rf" ?[^{_SPACE}{_LETTER}0-9]++[\r\n]*+|[{_SPACE}]++\Z|[{_SPACE}]*[\r\n]|{_WHITE}|[{_SPACE}]"
+    ),
+    r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+(?i:'s|'t|'re|'ve|'m|'ll|'d)?|"
+    r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*(?i:'s|'t|'re|'ve|'m|'ll|'d)?|"
+    r"\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+": (
+        rf"[^\r\n{_LETTER}0-9]?[{_UPPER}{_MARK}]*[{_LOWER}{_MARK}]+{_ENDS}|"
+        rf"[^\r\n{_LETTER}0-9]?[{_UPPER}{_MARK}]+[{_LOWER}{_MARK}]*{_ENDS}|"
+        rf"[0-9]{{1,3}}| ?[^{_SPACE}{_LETTER}0-9]+[\r\n/]*|[{_SPACE}]*[\r\n]+|{_WHITE}|[{_SPACE}]+"
+    ),
+}
+
 
 class _Unknown(Exception):
-    """A text holds too many words that were never seen."""
+    """A text holds too much that was never seen."""
 
 
-class _Table(dict[str, int]):
-    """Tokens of words with a space before them; the empty one is all spaces of a row but the last."""
+class _Pieces(dict[str, int]):
+    """Tokens of pieces."""
 
     def __init__(self, encode: Encode) -> None:
-        super().__init__({"": 1})
+        super().__init__()
         self._encode = encode
         self.left = 0
 
-    def __missing__(self, word: str) -> int:
+    def __missing__(self, piece: str) -> int:
         self.left -= 1
-        if self.left < 0:
+        if self.left < 0 or (not piece.isascii() and FOREIGN.search(piece)):
             raise _Unknown
-        tokens = len(self._encode(f" {word}"))
+        tokens = len(self._encode(piece))
+        if len(piece) <= LONGEST:
+            self[piece] = tokens
+        return tokens
+
+
+class _Words(dict[str, int]):
+    """Tokens of words with a space before them; the empty one is all spaces of a row but the last."""
+
+    def __init__(self, cut: Callable[[str], list[str]], pieces: _Pieces) -> None:
+        super().__init__({"": 1})
+        self._cut, self._pieces = cut, pieces
+
+    def __missing__(self, word: str) -> int:
+        tokens = self.sum(f" {word}")
         if len(word) <= LONGEST:
             self[word] = tokens
         return tokens
+
+    def sum(self, text: str) -> int:
+        """Tokens of a text, by its pieces."""
+        self._pieces.left -= 1
+        return sum(map(self._pieces.__getitem__, self._cut(text)))
 
 
 class Words:
     """Tokens of texts, by their words. Safe in any thread."""
 
-    def __init__(self, encode: Encode) -> None:
+    def __init__(self, encode: Encode, expression: str) -> None:
+        """`expression` is the one by which the encoder cuts: of one that is not known here nothing is counted."""
         self._encode = encode
-        self._table = _Table(encode)
+        cut = _CUTS.get(expression)
+        self._cut = None if cut is None else re.compile(cut).findall
+        self._tables: tuple[_Words, _Pieces] | None = None
 
     def count(self, text: str) -> int | None:
         """The tokens of a text as the encoder would find them; None where it must be asked."""
-        if text.endswith(" ") or _odd(text):
+        if self._cut is None or text.endswith(" ") or _odd(text):
             return None
         while "   " in text:
             # Of two spaces one is left when the text is cut, and stands for as many as there were.
             text = text.replace("    ", "  ").replace("   ", "  ")
-        first, *words = text.split(" ")
-        table = self._table
-        if len(table) > MOST:
-            table = self._table = _Table(self._encode)
-        table.left = NEW
+        first, *others = text.split(" ")
+        if self._tables is None or max(map(len, self._tables)) > MOST:
+            pieces = _Pieces(self._encode)
+            self._tables = _Words(self._cut, pieces), pieces
+        words, pieces = self._tables
+        pieces.left = NEW + len(text) // PER_NEW
         try:
-            return (len(self._encode(first)) if first else 0) + sum(map(table.__getitem__, words))
+            return (words.sum(first) if first else 0) + sum(map(words.__getitem__, others))
         except _Unknown:
             return None
 

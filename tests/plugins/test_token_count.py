@@ -37,7 +37,7 @@ class Counting(Tokenizer):
         super().__init__("words")
         self.asked: list[str] = []
 
-    def count(self, text: str) -> int:
+    def count(self, text: str, *, beside: bool = False) -> int:
         self.asked.append(text)
         return len(text.split())
 

@@ -31,7 +31,7 @@ class Noting(Tokenizer):
     def claim(self) -> None:
         self.claimed.append(threading.current_thread().name)
 
-    def count(self, text: str) -> int:
+    def count(self, text: str, *, beside: bool = False) -> int:
         here = threading.current_thread()
         if here is not threading.main_thread():
             assert self.gate.wait(10)

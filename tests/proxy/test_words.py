@@ -1,14 +1,17 @@
 """A count by words is the encoder's own, or none."""
 
 import os
+import re
+import unicodedata
 from pathlib import Path
 
 import pytest
+import tiktoken
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from trimtab.tokens import TABLES, Tokenizer, tokenizer
-from trimtab.words import LONGEST, MOST, NEW, SPACES, Encode, Words
+from trimtab.words import _CUTS, _LETTER, _SPACE, FOREIGN, LONGEST, MOST, NEW, PER_NEW, SPACES, Encode, Words
 
 LAW = settings(max_examples=int(os.environ.get("TRIMTAB_LAWS", "300")))
 PIECES = (
@@ -34,6 +37,15 @@ PIECES = (
         "Ⅷ",
         "😀",
         "\0",
+        "“it’s”",
+        "\ufe0f",
+        "🛠\ufe0f",
+        "└──",
+        "…",
+        "ÉCOLE",
+        "ñandú",
+        "CamelCase",
+        "ſ",
     ),
 )
 TEXTS = st.lists(st.sampled_from(PIECES), max_size=30).map("".join) | st.text(max_size=40)
@@ -46,10 +58,39 @@ def encoder(name: str) -> Encode:
     return kept._encode
 
 
+def words_of(name: str) -> Words:
+    """A table in which nothing is known."""
+    return Words(encoder(name), expression(name))
+
+
+def expression(name: str) -> str:
+    encoder(name)
+    return str(tiktoken.get_encoding(name)._pat_str)
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_the_expressions_are_those_of_the_encoder(name: str) -> None:
+    """When this fails, the table counts nothing any more: look what tiktoken has changed."""
+    assert expression(name) in _CUTS
+
+
+def test_what_is_not_foreign_is_known_for_what_it_is() -> None:
+    for point in range(0x110000):
+        if not FOREIGN.match(sign := chr(point)):
+            kind = unicodedata.category(sign)
+            assert (kind[0] == "L") is bool(re.match(f"[{_LETTER}]", sign)), hex(point)
+            assert (kind[0] == "N") is (sign in "0123456789"), hex(point)
+            assert (kind[0] == "M") is (sign == "\ufe0f"), hex(point)
+            assert (kind[0] == "Z" or "\t" <= sign <= "\r") is (sign in _SPACE), hex(point)
+
+
+def test_an_expression_that_is_not_known_counts_nothing() -> None:
+    assert Words(lambda text: [0], ".+").count("a b") is None
+
+
 @pytest.mark.parametrize("name", TABLES)
 def test_a_count_is_that_of_the_encoder_or_none(name: str) -> None:
-    encode = encoder(name)
-    words = Words(encode)
+    encode, words = encoder(name), words_of(name)
 
     @LAW
     @given(text=TEXTS)
@@ -63,7 +104,7 @@ def test_a_count_is_that_of_the_encoder_or_none(name: str) -> None:
 @pytest.mark.parametrize("name", TABLES)
 def test_texts_of_all_kinds_are_counted_as_the_encoder_does(name: str) -> None:
     encode = encoder(name)
-    words, known = Words(encode), 0
+    words, known = words_of(name), 0
     texts = [file.read_text() for file in sorted(Path(__file__).parents[2].glob("docs/*.md"))]
     texts += [file.read_text() for file in sorted(Path(__file__).parent.glob("test_*.py"))[:40]]
     pieces = [text[at : at + 4000] for text in texts for at in range(0, len(text), 4000)]
@@ -79,7 +120,7 @@ def test_texts_of_all_kinds_are_counted_as_the_encoder_does(name: str) -> None:
 def test_spaces_in_a_row_are_one_token_up_to_their_limit(name: str) -> None:
     encode = encoder(name)
     assert {len(encode(" " * count)) for count in range(1, SPACES + 1)} == {1}
-    words = Words(encode)
+    words = words_of(name)
     for count in range(1, SPACES + 5):
         text = f"a{' ' * count}b"
         found = words.count(text)
@@ -87,26 +128,33 @@ def test_spaces_in_a_row_are_one_token_up_to_their_limit(name: str) -> None:
         assert (found is None) is (count > SPACES + 1)
 
 
-def test_few_new_words_are_looked_up_for_a_text_and_none_twice() -> None:
+def test_little_is_looked_up_for_a_text_and_nothing_twice() -> None:
     asked: list[str] = []
 
     def encode(text: str) -> list[int]:
         asked.append(text)
         return [0]
 
-    words = Words(encode)
-    text = " ".join(f"w{number}" for number in range(NEW + 11))
+    words = Words(encode, expression("cl100k_base"))
+    text = " ".join(f"w{'abcdefgh'[number % 8]}{'ijklmnop'[number // 8]}" for number in range(64))
     assert words.count(text) is None
-    assert len(asked) == 1 + NEW
-    assert words.count(text) == NEW + 11
-    # But for the first word: no space stands before it, and it is not kept.
-    assert len(asked) == len(set(asked)) + 1
+    # Each word costs two looks: one for itself, one for its only piece.
+    assert len(asked) <= (NEW + len(text) // PER_NEW) // 2
+    # Each time some more is known.
+    assert [words.count(text) for _ in range(2)] == [None, 64]
+    assert len(asked) == len(set(asked)) == 64
+
+
+def test_what_is_foreign_is_left_to_the_encoder() -> None:
+    words = Words(lambda text: [0], expression("cl100k_base"))
+    assert [words.count(text) for text in ("a b", "a 東", "a b\u0301", "a \u00b2", "a “b”")] == [2, None, None, None, 4]
 
 
 def test_what_is_kept_is_bounded() -> None:
-    words = Words(lambda text: [0])
+    words = Words(lambda text: [0], expression("cl100k_base"))
     long = "x" * (LONGEST + 1)
-    for number in range(MOST // 32 + 20):
-        words.count("a " + " ".join(f"w{number}-{at}" for at in range(32)) + f" {long}")
-        assert len(words._table) <= MOST + 32
-    assert long not in words._table
+    for number in range(MOST // 16 + 20):
+        words.count("a " + " ".join(f"w{number}-{at}" for at in range(16)) + f" {long}")
+        assert words._tables is not None
+        assert max(map(len, words._tables)) <= MOST + 32
+    assert not any(long in table or f" {long}" in table for table in words._tables or ())

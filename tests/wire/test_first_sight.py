@@ -35,7 +35,7 @@ class Gated(Tokenizer):
     def claim(self) -> None:
         pass
 
-    def count(self, text: str) -> int:
+    def count(self, text: str, *, beside: bool = False) -> int:
         self._wait()
         return len(text)
 
