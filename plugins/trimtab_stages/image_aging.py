@@ -32,7 +32,7 @@ from trimtab.api import (
 from trimtab_stages import image_texts
 from trimtab_stages.condense_ranges import last_word, said
 from trimtab_stages.frozen_texts import FrozenTexts
-from trimtab_stages.image_places import images_of, means, moments, refers, weighed, without
+from trimtab_stages.image_places import Moment, images_of, means, moments, refers, rests, weighed, without
 
 KIND = "image-description"
 AT_ONCE = 4
@@ -42,7 +42,7 @@ SECONDS = 30.0
 REST = 60.0
 """Seconds without a question after one that failed."""
 APART = 20
-"""Messages between two moments where the text goes to the model that sees the images: every one is an epoch there."""
+"""Messages between two moments for the model that sees the images: every one is an epoch there."""
 
 
 class ImageAgingOptions(StageOptions, frozen=True, kw_only=True):
@@ -112,75 +112,87 @@ class ImageAging(Stage[ImageAgingOptions]):
         model = self.options.model or exchange.target.model.name
         if exchange.operation == "generate":
             exchange.later(partial(self._describe, exchange, model))
-        places, messages = self._moments(exchange), exchange.received.messages
-        words = _words(messages[last_word(messages)])
-        if places and refers(words):
-            places = await self._spoken_of(exchange, places, again=means(words))
-        for number in range(len(places) - 1, -1, -1):
-            epoch = await self._epoch(exchange, places[: number + 1], model)
+        found, whole = await self._moments(exchange)
+        for number in range(len(found), 0, -1):
+            epoch = await self._epoch(exchange, found[:number], model, whole=whole)
             if epoch is not None:
                 await self._apply(exchange, epoch)
                 break
         return None
 
-    def _moments(self, exchange: Exchange) -> list[int]:
-        """The indexes up to which images are old; where the text goes elsewhere that is free, since that model has
-        nothing cached of the images.
+    async def _moments(self, exchange: Exchange) -> tuple[list[Moment], bool]:
+        """The moments that have come, and whether the last one leaves no image, so that the text goes elsewhere.
 
-        A moment waits for the first request whose user does not speak of an image. That is read from the messages, so
-        that a request which comes again, or is gone back to, is sent as it was.
+        Two models see two conversations. To the one that reads text all images are texts. The one that sees gets an
+        image as it got it before; where images became texts it follows 20 messages apart, since that breaks its cache
+        when a new image comes. A moment waits for the first request whose user does not speak of an image: that is
+        read from the messages, so that a request which comes again, or is gone back to, is sent as it was. While the
+        user speaks of one nothing becomes a text anew, and one that is meant is shown to the model that sees.
         """
-        messages = exchange.received.messages
-        found = moments(messages, self.options.threshold, apart=APART if _stays(exchange) else 0)
-        return [moment.until for moment in found if _came(messages, moment.at)]
+        messages, stays = exchange.received.messages, _stays(exchange)
+        words = _words(messages[last_word(messages)])
+        if not stays and not means(words):
+            found = await self._held(exchange, rests(messages, self.options.threshold), words)
+            if found and not _pictured(exchange, found[-1]):
+                return found, True
+        found = await self._held(exchange, moments(messages, self.options.threshold, apart=APART), words)
+        if found and not stays and not _pictured(exchange, found[-1]):
+            found.pop()
+        return found, False
 
-    async def _spoken_of(self, exchange: Exchange, places: Sequence[int], *, again: bool) -> list[int]:
-        """The moments that hold while the user speaks of an image: those of which there is a record.
+    async def _held(self, exchange: Exchange, found: Sequence[Moment], words: str) -> list[Moment]:
+        """The moments that have come; while the user speaks of an image, those of which there is a record."""
+        came = [moment for moment in found if _came(exchange.received.messages, moment.at)]
+        if not refers(words):
+            return came
+        return [moment for moment in came if await self._record(exchange, moment) is not None]
 
-        `again` says that one is meant that was shown. Where no image was left and the text went to another model, that
-        moment does not hold either: the model that sees gets what it got before, and has that cached or nothing.
-        """
-        held = []
-        for place in places:
-            boundary = self._epochs.before(exchange, self._owner, place)
-            if boundary is not None and await self._epochs.get(exchange, boundary) is not None:
-                held.append(place)
-        if again and held and not _stays(exchange) and not _pictured(exchange, held[-1]):
-            held.pop()
-        return held
+    async def _record(self, exchange: Exchange, moment: Moment) -> Epoch | None:
+        boundary = self._epochs.before(exchange, self._owner, moment.until)
+        return None if boundary is None else await self._epochs.get(exchange, boundary)
 
-    async def _epoch(self, exchange: Exchange, places: Sequence[int], model: str) -> Epoch | None:
+    async def _epoch(self, exchange: Exchange, found: Sequence[Moment], model: str, *, whole: bool) -> Epoch | None:
         """The record of the last of some moments. The first request past it writes one; a moment that does not pay is
         passed over, once and for all."""
-        until = places[-1]
-        boundary: Boundary | None = self._epochs.before(exchange, self._owner, until)
+        boundary: Boundary | None = self._epochs.before(exchange, self._owner, found[-1].until)
         if boundary is None:
             return None
         epoch = await self._epochs.get(exchange, boundary)
         if epoch is None:
-            wanted = Epoch(messages=until, size=boundary.size)
-            if await self._pays(exchange, places):
-                keys = [
-                    key.hex() if await self._texts.get(exchange, key) else ""
-                    for key, *_ in self._shown(exchange, until, model)
-                ]
-                wanted = replace(wanted, form="text", texts=tuple(keys))
+            wanted = Epoch(messages=boundary.messages, size=boundary.size)
+            if whole or await self._pays(exchange, found):
+                wanted = replace(wanted, form="text", texts=await self._chosen(exchange, found, model))
             epoch = await self._epochs.settle(exchange, boundary, wanted)
         return epoch if epoch.form else None
 
-    async def _pays(self, exchange: Exchange, places: Sequence[int]) -> bool:
-        """Whether the images of the last moment may go: where none is left for a model that has them cached, always."""
-        if not _stays(exchange) and not _pictured(exchange, places[-1]):
-            return True
-        start = 0
-        for place in reversed(places[:-1]):
-            boundary = self._epochs.before(exchange, self._owner, place)
-            held = None if boundary is None else await self._epochs.get(exchange, boundary)
+    async def _chosen(self, exchange: Exchange, found: Sequence[Moment], model: str) -> tuple[str, ...]:
+        """The keys of the texts of a new record; empty for an image of which there is none.
+
+        What the epoch before said of an image stays, unless that was ten requests ago: then a description that came
+        late may take its place.
+        """
+        keys = [
+            key.hex() if await self._texts.get(exchange, key) else ""
+            for key, *_ in self._shown(exchange, found[-1].until, model)
+        ]
+        for moment in reversed(found[:-1]):
+            held = await self._record(exchange, moment)
             if held is not None and held.form:
-                start = place
+                if found[-1].at - moment.at < APART:
+                    keys[: len(held.texts)] = held.texts
                 break
-        found = weighed(exchange.received.messages, start, places[-1], exchange.target)
-        return self._economics.weigh(exchange, removed=found.removed, behind=found.behind).pays
+        return tuple(keys)
+
+    async def _pays(self, exchange: Exchange, found: Sequence[Moment]) -> bool:
+        """Whether the images of the last moment may go, where the model that sees has them cached."""
+        start = 0
+        for moment in reversed(found[:-1]):
+            held = await self._record(exchange, moment)
+            if held is not None and held.form:
+                start = moment.until
+                break
+        weight = weighed(exchange.received.messages, start, found[-1].until, exchange.target)
+        return self._economics.weigh(exchange, removed=weight.removed, behind=weight.behind).pays
 
     async def _apply(self, exchange: Exchange, epoch: Epoch) -> None:
         texts = [await self._texts.get(exchange, bytes.fromhex(key)) if key else None for key in epoch.texts]
@@ -262,9 +274,9 @@ def _stays(exchange: Exchange) -> bool:
     return target.upstream.name == text.upstream.name and target.model.name == text.model.name
 
 
-def _pictured(exchange: Exchange, place: int) -> bool:
-    """Whether there are images from a message on."""
-    return any(images_of(message) for message in exchange.received.messages[place:])
+def _pictured(exchange: Exchange, moment: Moment) -> bool:
+    """Whether there are images behind those of a moment."""
+    return any(images_of(message) for message in exchange.received.messages[moment.until :])
 
 
 def _came(messages: Sequence[Message], at: int) -> bool:

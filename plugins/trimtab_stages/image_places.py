@@ -62,16 +62,11 @@ def moments(messages: Sequence[Message], threshold: int, *, apart: int = 0) -> l
     """
     found: list[Moment] = []
     waiting: list[tuple[int, int]] = []
-    passed = newest = 0
-    last = -APART
-    for index, message in enumerate(messages):
-        pictured = message.has(Image)
-        # The extra message in which agents pass images of tools, where tool messages cannot hold them, is no turn.
-        extra = pictured and message.role == "user" and index > 0 and messages[index - 1].role == "tool"
-        passed += not extra
-        if pictured:
+    newest, last = 0, -APART
+    for index, passed, images in _passed(messages):
+        if images:
             newest = passed
-            waiting += [(index, passed)] * len(images_of(message))
+            waiting += [(index, passed)] * images
         if not waiting:
             continue
         old = [place for place, at in waiting if passed - at >= threshold]
@@ -81,6 +76,31 @@ def moments(messages: Sequence[Message], threshold: int, *, apart: int = 0) -> l
             waiting = waiting[len(old) :]
             last = index
     return found
+
+
+def rests(messages: Sequence[Message], threshold: int) -> list[Moment]:
+    """The moments at which no image was young any more, one for each time that this came, oldest first."""
+    found: list[Moment] = []
+    newest: tuple[int, int] | None = None
+    for index, passed, images in _passed(messages):
+        if images:
+            newest = index, passed
+        elif newest is not None and passed - newest[1] >= threshold:
+            found.append(Moment(index, newest[0] + 1))
+            newest = None
+    return found
+
+
+def _passed(messages: Sequence[Message]) -> Iterator[tuple[int, int, int]]:
+    """The index of each message, how many have passed, and its images.
+
+    The extra message in which agents pass images of tools, where tool messages cannot hold them, is no turn.
+    """
+    passed = 0
+    for index, message in enumerate(messages):
+        images = len(images_of(message))
+        passed += not (images and message.role == "user" and index > 0 and messages[index - 1].role == "tool")
+        yield index, passed, images
 
 
 def refers(text: str) -> bool:

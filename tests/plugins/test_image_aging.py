@@ -74,8 +74,34 @@ async def test_a_text_is_never_upgraded_within_an_epoch() -> None:
         await bench.run_later(first)
         assert len(bench.asked) == 1
         assert sent(await run(bench, talk(11, 0))) == [PLAIN]
-        later = await run(bench, talk(21, 0, 12))
-        assert sent(later) == ["[Image 640x480 shown earlier: a red button]", PLAIN]
+        # Ten requests lie between two epochs.
+        assert sent(await run(bench, talk(21, 0, 12))) == [PLAIN, PLAIN]
+        later = await run(bench, talk(41, 0, 12, 32))
+        assert sent(later) == ["[Image 640x480 shown earlier: a red button]", PLAIN, PLAIN]
+
+
+async def test_each_of_two_models_keeps_its_prefix_for_ten_requests() -> None:
+    """To the one that reads text all images are texts; the other one gets them so too when a new image comes."""
+    last: dict[str, Exchange] = {}
+    turns: list[tuple[str, int, int]] = []
+    breaks: list[tuple[str, int]] = []
+    made = talk(61, 0, 12, 14, 30, 48)
+    async with StageBench(stage(), answers=["a cat"] * 9) as bench:
+        for end in range(1, 62, 2):
+            exchange = await run(bench, made[:end])
+            name, messages, shown = exchange.target.model.name, exchange.conversation.messages, sent(exchange)
+            if name in last:
+                kept = len(last[name].received.messages) - 1
+                breaks += [(name, end - 1)] if messages[:kept] != last[name].conversation.messages[:kept] else []
+            last[name], images = exchange, shown.count("image")
+            turn = name, len(shown) - images, images
+            turns += [turn] if turns[-1:] != [turn] else []
+            await bench.run_later(exchange)
+    assert turns == [
+        ("eyes", 0, 1), ("small", 1, 0), ("eyes", 1, 1), ("eyes", 1, 2), ("small", 3, 0), ("eyes", 3, 1),
+        ("small", 4, 0), ("eyes", 3, 2), ("small", 5, 0),
+    ]  # fmt: skip
+    assert breaks == [("eyes", 12), ("eyes", 30)]
 
 
 async def test_a_description_is_asked_for_once() -> None:

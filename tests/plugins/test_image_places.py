@@ -8,7 +8,7 @@ import pytest
 from talks import body, call, picture, png, result, said, text, user
 from trimtab.api import Message, picture_of, tokens_of
 from trimtab.testing import StageBench
-from trimtab_stages.image_places import INSTEAD, Moment, images_of, means, moments, refers, weighed, without
+from trimtab_stages.image_places import INSTEAD, Moment, images_of, means, moments, refers, rests, weighed, without
 
 
 def messages(said_: list[dict[str, Any]], dialect: str = "chat") -> tuple[Message, ...]:
@@ -65,6 +65,13 @@ def test_while_images_keep_coming_ten_old_ones_go_together_and_never_the_newest(
 def test_moments_lie_apart_where_each_is_an_epoch() -> None:
     assert untils(moments(talk(40, 0, 10, 20), 8, apart=0)) == [1, 11, 21]
     assert untils(moments(talk(40, 0, 10, 20), 8, apart=20)) == [1, 21]
+
+
+def test_a_rest_comes_once_for_each_newest_image() -> None:
+    made = talk(60, 0, 10, 12, 40)
+    assert rests(made, 8) == [Moment(8, 1), Moment(20, 13), Moment(48, 41)]
+    assert rests(made[:20], 8) == [Moment(8, 1)]
+    assert rests(talk(8, 0), 8) == rests(talk(9), 8) == []
 
 
 def test_the_extra_message_with_a_tools_image_is_no_turn() -> None:
