@@ -10,8 +10,8 @@ from typing import NamedTuple
 from trimtab.api import Conversation, DialectName, FactTable, Message, Picture, Tokenizer
 from trimtab_stages.token_parts import Pages, Part, of_message, of_system, of_tools
 
-IN_PLACE = 8_000
-"""Characters that are counted on the event loop: 1 ms of source code, 5 ms of the worst text there is."""
+IN_PLACE = 16_000
+"""Characters that are counted on the event loop: 1 to 8 ms of source code, 13 ms of the worst text there is."""
 BATCH = 100_000
 """Characters the thread takes at a time, so that a huge session does not keep the others waiting."""
 

@@ -30,7 +30,7 @@ SHRINK = 10
 SMALLEST = 1_000
 BYTES_PER_TOKEN = 4
 # Up to here a text is counted by its words.
-SHORT = 8_000
+SHORT = 16_000
 
 SAMPLE = "Of each kind: it's 12 words, f(x) = {}; déjà\n\n  \tvu 東京 \r\n"
 """Text that meets every branch of the expressions by which a text is split."""

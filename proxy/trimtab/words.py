@@ -15,9 +15,9 @@ LONGEST = 40
 """Characters of a word, or a piece, that is kept; a longer one is hardly seen twice."""
 MOST = 16_384
 """Words that are kept, and as many pieces: 3 MB each."""
-NEW, PER_NEW = 32, 8
-"""New words and pieces that are looked up for one text, 1 to 3 us each: so many, and one for so many characters; with
-more the encoder costs no more."""
+NEW, PER_NEW, MOST_NEW = 32, 8, 1_000
+"""New words and pieces that are looked up for one text, 1 to 3 us each: so many, and one for so many characters, and
+never more than the last. Where there are more the encoder costs no more."""
 SPACES = 79
 """Spaces in a row that are one token in both encodings."""
 
@@ -119,7 +119,7 @@ class Words:
             pieces = _Pieces(self._encode)
             self._tables = _Words(self._cut, pieces), pieces
         words, pieces = self._tables
-        pieces.left = NEW + len(text) // PER_NEW
+        pieces.left = min(MOST_NEW, NEW + len(text) // PER_NEW)
         try:
             return (words.sum(first) if first else 0) + sum(map(words.__getitem__, others))
         except _Unknown:
