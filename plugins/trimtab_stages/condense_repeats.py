@@ -1,12 +1,14 @@
 """A new result that says word for word what an earlier one said becomes a reference to it.
 
 Only the new copy changes, when it comes, so that the prefix stays (economy.md 9). A result that has itself become
-shorter is no original: behind the frontier of an epoch the first copy is whole.
+shorter is no original: behind the frontier of an epoch the first copy is whole, unless the opening, which always stays,
+holds one.
 """
 
 from collections.abc import Sequence
 
 from trimtab.api import Message
+from trimtab_stages.condense_ranges import opening
 from trimtab_stages.tool_results import Call, Result, calls_of, results_of, told
 
 LEAST = 400
@@ -19,16 +21,17 @@ def repeats(messages: Sequence[Message], start: int) -> dict[int, Message]:
     found: dict[int, Message] = {}
     known: dict[str, Call] = {}
     caller: Message | None = None
+    first = opening(messages)
     for index, message in enumerate(messages):
         if message.role == "assistant":
             caller = message
             continue
-        if index < start:
+        if first <= index < start:
             continue
         going: list[tuple[Result, str]] = []
         for result in _results(message, caller):
             original = known.setdefault(result.text, result.call)
-            if original is not result.call:
+            if original is not result.call and index >= start:
                 going.append((result, line(original, result)))
         if going:
             found[index] = _known(message, going)

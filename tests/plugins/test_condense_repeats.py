@@ -43,3 +43,14 @@ def test_a_second_pass_changes_nothing() -> None:
     made = talk_of(talk("chat", LONG, LONG, LONG))
     after = [repeats(made, 0).get(index, message) for index, message in enumerate(made)]
     assert repeats(after, 0) == {}
+
+
+def test_a_copy_of_what_the_task_holds_refers_to_it_behind_every_frontier() -> None:
+    """The task stays when turns go; a second pass finds it there."""
+    made = [user(f"[read_file for 'a.py'] Result:\n{LONG}"), *talk("chat", "other", LONG, LONG)[1:]]
+    line = b"[Same result as of the earlier call read_file a.py, 41 lines: unchanged since.]"
+    for start, changed in ((0, [4, 6]), (5, [6])):
+        found = repeats(talk_of(made), start)
+        assert sorted(found) == changed
+        assert all(line in message.raw for message in found.values())
+    assert sorted(repeats(talk_of([*made[:1], *made]), 5)) == [5, 7]

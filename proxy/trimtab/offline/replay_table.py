@@ -132,7 +132,7 @@ def _remarks(session: Session) -> Iterator[str]:
     for reason in dict.fromkeys(session.ended):
         yield f"  {session.ended.count(reason)} requests answered by the proxy: {reason}"
     for note, count in list(session.notes.items())[:NOTES]:
-        yield f"  {count} times: {note}"
+        yield f"  {count} time{'s' * (count != 1)}: {note}"
     if len(session.notes) > NOTES:
         yield f"  and {len(session.notes) - NOTES} other notes (--json shows all)"
 
