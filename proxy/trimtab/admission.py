@@ -65,6 +65,10 @@ class Seat:
         self.bytes = 0
 
 
+PER_FIELD = 4
+"""Bytes of a header's line beside its name and value."""
+
+
 class Door:
     """What a request's head must satisfy; made anew with every configuration."""
 
@@ -81,7 +85,7 @@ class Door:
         A page that is open in a browser of this machine reaches 127.0.0.1 under its own name, once its DNS says so
         (DNS rebinding); the browser then takes our answers for those of the page's site. Its requests name that site.
         """
-        if target + sum([len(name) + len(value) for name, value in headers]) > self._head:
+        if target + sum([len(name) + len(value) + PER_FIELD for name, value in headers]) > self._head:
             told = f"the headers and the path are larger than {self._head // 1024} KB: send less"
             told += ", or raise serve.max-header-kb"
             raise BadRequest(told, cause=Cause.HEADERS)

@@ -1,13 +1,18 @@
 """Reads the requests of one HTTP/1.1 connection: llhttp does, and what it lets pass and is not for us is refused."""
 
+import re
 from typing import Any, NamedTuple, Protocol
 
 import httptools
 
-from trimtab.http1_refusals import ONE_HOST, TWO_LENGTHS, Refused
+from trimtab.http1_refusals import NO_METHOD, ONE_HOST, TWO_LENGTHS, Refused
 from trimtab.http1_turn import Turn
 
 Fields = list[tuple[bytes, bytes]]
+
+_VERSIONS = (b" HTTP/1.1", b" HTTP/1.0")
+_LINE = re.compile(rb"(?:\r\n)*([!#$%&'*+.^_`|~0-9A-Za-z-]{1,40}) [!-~]+ HTTP/1\.[01]\r\n")
+"""A request's first line, whatever its method (RFC 9112 3, RFC 9110 5.6.2)."""
 
 
 class Asked(NamedTuple):
@@ -40,7 +45,7 @@ class Reader:
     def __init__(self, line: Asks) -> None:
         self._line = line
         self._parser: Any = httptools.HttpRequestParser(self)
-        self._url = b""
+        self._url = self._first = b""
         self._fields: Fields = []
         self.coming: Turn | None = None
         """The request whose body is being read."""
@@ -61,7 +66,16 @@ class Reader:
     def feed(self, data: bytes) -> bytes | None:
         """Read what came; returns the bytes of a connection that goes on in HTTP/2. Raises Refused."""
         self.odd += len(data)
+        if self.coming is None and not self.in_head and not self.last:
+            self._look(data)
         return self._feed(data)
+
+    def _look(self, data: bytes) -> None:
+        """Refuse a first line of RTSP, ICE or HTTP/0.9, which llhttp reads as if it were ours. Raises Refused."""
+        end = data.find(b"\r\n")
+        if end > 0 and not data.endswith(_VERSIONS, 0, end):
+            raise Refused(400)
+        self._first = data
 
     def close(self) -> None:
         """Let go of what holds us: of many short connections the collector's rounds took 100 ms."""
@@ -77,7 +91,7 @@ class Reader:
             raise error.__context__ or error from None
         except httptools.HttpParserError as error:
             if not self.last or self.coming is not None:
-                raise Refused(400, TWO_LENGTHS if "be present with" in str(error) else None) from None
+                raise self._refusal(error) from None
             # Its client had said that nothing follows.
             self.ended = True
             return None
@@ -85,6 +99,12 @@ class Reader:
             return None
         # Out here, since what is refused in the rest has this exception as its context otherwise.
         return self._upgrade(rest)
+
+    def _refusal(self, error: Exception) -> Refused:
+        # Where in what came it stands is not told: a line can be looked at only where it is the first.
+        if isinstance(error, httptools.HttpParserInvalidMethodError) and _LINE.match(self._first):
+            return Refused(501, NO_METHOD)
+        return Refused(400, TWO_LENGTHS if "be present with" in str(error) else None)
 
     def _upgrade(self, rest: bytes) -> bytes | None:
         """llhttp stops behind a head that asks for another protocol; the body that it may have is in `rest`."""
@@ -120,7 +140,7 @@ class Reader:
 
     def on_headers_complete(self) -> None:
         """The head is whole."""
-        self.in_head, self.odd = False, 0
+        self.in_head, self.odd, self._first = False, 0, b""
         parser, version, told = self._parser, self._parser.get_http_version(), dict(self._fields)
         method = parser.get_method().decode()
         _check(version, told, self._fields)

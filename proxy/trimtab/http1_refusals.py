@@ -15,6 +15,8 @@ WORDS = {
 TWO_LENGTHS = "the head gives both content-length and transfer-encoding: send one of them"
 """Who stands before us may have read the other one (RFC 9112 6.3)."""
 CUT_SHORT = "the body ended before it was whole: send as much as content-length says, or the last chunk"
+NO_METHOD = "this method is not known here: models are asked with POST, in capital letters"
+"""RFC 9110 9.1."""
 ONE_HOST = "the head must name one host"
 """RFC 9112 3.2."""
 

@@ -62,10 +62,14 @@ def test_names_are_remembered_within_a_bound() -> None:
 
 def test_a_large_head_is_refused() -> None:
     door = Door(ServeOptions(max_header_kb=1))
-    door.check([(b"a", b"x" * 1023)], None)
+    door.check([(b"a", b"x" * 1019)], None)
     with pytest.raises(BadRequest, match="larger than 1 KB") as caught:
-        door.check([(b"a", b"x" * 1024)], None)
+        door.check([(b"a", b"x" * 1020)], None)
     assert caught.value.cause is Cause.HEADERS
+    # Each line has a colon, a blank and its end.
+    door.check([(b"a", b"b")] * 170, None)
+    with pytest.raises(BadRequest, match="larger than 1 KB"):
+        door.check([(b"a", b"b")] * 171, None)
 
 
 def test_a_host_without_its_port() -> None:
@@ -74,6 +78,6 @@ def test_a_host_without_its_port() -> None:
 
 def test_the_path_counts_in_the_head() -> None:
     door = Door(ServeOptions(max_header_kb=1))
-    door.check([(b"a", b"x" * 1000)], None, 23)
+    door.check([(b"a", b"x" * 1000)], None, 19)
     with pytest.raises(BadRequest, match="larger than 1 KB"):
-        door.check([(b"a", b"x" * 1000)], None, 24)
+        door.check([(b"a", b"x" * 1000)], None, 20)

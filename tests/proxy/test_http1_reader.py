@@ -76,6 +76,7 @@ STRICTER = {
     "HTTP/2.0": b"GET / HTTP/2.0\r\nhost: a\r\n\r\n",
     "HTTP/0.9": b"GET / HTTP/0.9\r\nhost: a\r\n\r\n",
     "HTTP/1.2": b"GET / HTTP/1.2\r\nhost: a\r\n\r\n",
+    "a blank before a chunk's extension": CHUNKED + b"\r\n4 ;x=y\r\nabcd\r\n0\r\n\r\n",
 }
 """What h11 lets pass and llhttp does not."""
 
@@ -128,6 +129,33 @@ async def test_what_h11_refuses_is_refused_and_nothing_behind_it_is_read(raw: by
 async def test_more_is_refused_than_h11_refuses(raw: bytes) -> None:
     talk = await Talk().say(raw + BEHIND)
     assert (talk.asked, talk.answers) == ([], [400])
+
+
+@pytest.mark.parametrize(
+    "line",
+    [b"GET / RTSP/1.0", b"OPTIONS * RTSP/1.1", b"DESCRIBE rtsp://a/b RTSP/1.0", b"SOURCE /x ICE/1.0", b"GET /", b"GET"],
+)
+async def test_what_is_no_http_is_refused_with_its_first_line(line: bytes) -> None:
+    """llhttp reads these as if they were HTTP, or waits for the headers of HTTP/0.9, which has none."""
+    talk = await Talk().say(line + b"\r\n")
+    assert (talk.asked, talk.answers, talk.wire.ended) == ([], [400], True)
+    talk = await Talk().say(b"\r\n" + GET)
+    assert talk.answers == [200]
+
+
+@pytest.mark.parametrize("method", [b"FOO", b"get", b"Post", b"M-X.y"])
+async def test_a_method_that_nobody_knows_is_told_so(method: bytes) -> None:
+    talk = await Talk().say(method + GET[3:] + BEHIND)
+    assert (talk.asked, talk.answers) == ([], [501])
+    assert b"models are asked with POST" in talk.wire.out
+    # What stands behind another request is not looked at so closely.
+    talk = await Talk().say(GET + method + GET[3:])
+    assert talk.answers == [200, 400]
+
+
+async def test_a_method_that_cannot_be_one_is_no_request() -> None:
+    for line in (b"G(T / HTTP/1.1", b"F\xffO / HTTP/1.1", b"FOO  / HTTP/1.1", b"F" * 41 + b" / HTTP/1.1"):
+        assert (await Talk().say(line + b"\r\nhost: a\r\n\r\n")).answers == [400]
 
 
 async def test_bad_requests_in_pieces_are_refused_too() -> None:
