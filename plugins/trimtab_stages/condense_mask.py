@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 
 from trimtab.api import Image, Message, picture_of
 from trimtab_stages.image_places import without
+from trimtab_stages.reminders import reminders
 from trimtab_stages.tool_results import Call, Result, calls_of, results_of, told
 
 OPENS = "[Old tool result cleared: "
@@ -22,7 +23,6 @@ EDITED = 2_000
 _PLANS = re.compile(r"skill|todo|task_?(?:create|update|list)|plan|ask_?followup|attempt_completion", re.IGNORECASE)
 _EDITS = re.compile(r"edit|write|patch|replace|insert|diff", re.IGNORECASE)
 _FAILED = re.compile(r"\s*(?:<tool_use_error>|<error>|error\b|exit code:? [1-9]|traceback)", re.IGNORECASE)
-_REMINDER = re.compile(r"<system-reminder>.*?</system-reminder>", re.DOTALL)
 
 
 def masks(messages: Sequence[Message], start: int, until: int) -> dict[int, Message]:
@@ -66,7 +66,7 @@ def _cleared(image: Image) -> str:
 def line(result: Result) -> str:
     """What stands in a result's place; the agent's own reminders in it stay."""
     lines = f"{result.lines} line{'s' * (result.lines != 1)}"
-    kept = "".join(f"\n{text}" for text in dict.fromkeys(_REMINDER.findall(result.text)))
+    kept = "".join(f"\n{text}" for text in dict.fromkeys(reminders(result.text)))
     return f"{OPENS}{result.call}, {lines}. Run it again if needed.]{kept}"
 
 

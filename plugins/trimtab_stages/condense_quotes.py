@@ -1,6 +1,7 @@
 """Words of others inside a text of ours, word for word, so that a later text can take them over."""
 
 import re
+from collections import deque
 from collections.abc import Sequence
 
 _OURS = re.compile(r"^(?=</?(?:said|told)(?:-\d+)?>$)", re.MULTILINE)
@@ -13,7 +14,31 @@ def quoted(texts: Sequence[str], name: str) -> list[str]:
 
 def quotes(text: str, name: str) -> list[str]:
     """What stands between such lines in a text."""
-    return [found for _, found in re.findall(rf"^<({name}(?:-\d+)?)>\n(.*?)\n</\1>$", text, re.DOTALL | re.MULTILINE)]
+    lines = text.split("\n")
+    closed: dict[str, deque[int]] = {}
+    for at, line in enumerate(lines):
+        if line.startswith("</"):
+            closed.setdefault(line, deque()).append(at)
+    found, behind = [], 0
+    for at, line in enumerate(lines):
+        if at < behind or not _opens(line, name):
+            continue
+        ends = closed.get(f"</{line[1:]}", deque())
+        # Those before this line close nothing that stands behind it: each is passed over once.
+        while ends and ends[0] < at + 2:
+            ends.popleft()
+        if ends:
+            found.append("\n".join(lines[at + 1 : ends[0]]))
+            behind = ends[0] + 1
+    return found
+
+
+def _opens(line: str, name: str) -> bool:
+    """Whether a line is the tag of a name, with a number or without."""
+    if not (line.startswith(f"<{name}") and line.endswith(">")):
+        return False
+    number = line[len(name) + 1 : -1]
+    return not number or (number[0] == "-" and number[1:].isdecimal())
 
 
 def unquoted(text: str) -> str:

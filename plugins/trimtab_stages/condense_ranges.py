@@ -4,14 +4,14 @@ import re
 from collections.abc import Iterator, Sequence
 
 from trimtab.api import Message, Text, ToolResult, ToolUse
+from trimtab_stages.reminders import without_reminders
 from trimtab_stages.tool_results import results_of
 
 MARK = "[Condensed by trimtab"
 """How every text of ours begins that stands for turns; what begins so is never condensed again."""
 
 _WRITTEN = re.compile(r"\[\w+(?: for .*?)?\] Result:", re.DOTALL)
-_ENVIRONMENT = re.compile(r"\s*<environment_details>.*</environment_details>\s*\Z", re.DOTALL)
-_REMINDER = re.compile(r"<system-reminder>.*?</system-reminder>", re.DOTALL)
+_OPENS, _CLOSES = "<environment_details>", "</environment_details>"
 
 
 def opening(messages: Sequence[Message]) -> int:
@@ -74,12 +74,18 @@ def said(message: Message) -> tuple[str, ...]:
     return found
 
 
+def _without_environment(text: str) -> str:
+    """A text without the environment at its end."""
+    at = text.find(_OPENS)
+    return text[:at] if at >= 0 and text.rstrip().endswith(_CLOSES) else text
+
+
 def _said(message: Message) -> Iterator[str]:
     taken = {index for result in results_of(message, {}) for index in range(result.start, result.end)}
     for index, block in enumerate(message.blocks):
         if index in taken or not isinstance(block, Text):
             continue
-        text = _ENVIRONMENT.sub("", _REMINDER.sub("", block.text)).strip()
+        text = _without_environment(without_reminders(block.text)).strip()
         header = _WRITTEN.match(text)
         if text and not text.startswith(MARK) and not (header and not text[header.end() :].strip()):
             yield text

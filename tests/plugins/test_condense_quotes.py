@@ -1,5 +1,7 @@
 """Words come out of a text as they went in, whatever lines they have."""
 
+import re
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -14,6 +16,13 @@ TEXTS = st.lists(st.lists(LINES, min_size=1, max_size=5).map("\n".join), max_siz
 @given(TEXTS, st.sampled_from(["said", "told"]))
 def test_what_was_quoted_is_read_word_for_word(texts: list[str], name: str) -> None:
     assert quotes("## Goal\nsmall\n\n" + "\n\n".join(quoted(texts, name)), name) == texts
+
+
+@given(st.lists(LINES, max_size=12).map("\n".join), st.sampled_from(["said", "told"]))
+def test_what_comes_out_is_what_an_expression_finds(text: str, name: str) -> None:
+    """Which would begin anew at each opening line, and take a day for some texts."""
+    found = re.findall(rf"^<({name}(?:-\d+)?)>\n(.*?)\n</\1>$", text, re.DOTALL | re.MULTILINE)
+    assert quotes(text, name) == [said for _, said in found]
 
 
 def test_a_text_without_such_a_line_has_the_plain_one() -> None:
