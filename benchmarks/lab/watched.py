@@ -27,6 +27,7 @@ from trimtab import config as configuration
 from trimtab.app import make_app
 from trimtab.runtime import Runtime
 from trimtab.server import listen, log_to_stderr, run, run_here, spare_garbage_collection, store_of
+from trimtab.trim import trimming
 
 TICK = 0.002
 """Seconds between two looks at the loop."""
@@ -140,7 +141,7 @@ async def main(path: Path, report: Path) -> None:
     spare_garbage_collection()
     gc.callbacks.append(look.collected)
     threading.Thread(target=look.sample, args=(threading.get_ident(),), daemon=True).start()
-    jobs = [asyncio.create_task(look.loop()), asyncio.create_task(look.resident())]
+    jobs = [asyncio.create_task(job) for job in (look.loop(), look.resident(), trimming(runtime.counters.total))]
     await run(make_app(runtime), listener, 2.0, stop, config.serve, runtime.cut)
     for job in jobs:
         job.cancel()

@@ -21,6 +21,7 @@ from trimtab.errors import ConfigError
 from trimtab.runtime import Runtime
 from trimtab.store import DiskStore
 from trimtab.store_redis import RedisStore
+from trimtab.trim import trimming
 from trimtab.workers import Worker
 
 try:
@@ -204,6 +205,7 @@ async def _serve(
     one = f", worker {worker.number} of {worker.count}" if worker.count > 1 else ""
     logger.info("trimtab listens on http://{}:{} ({}){}", *listener.getsockname()[:2], config.path, one)
     worker.serves()
+    giving = asyncio.create_task(trimming(runtime.counters.total))
     try:
         if server == "uvicorn":
             from trimtab import uvicorn_server  # noqa: PLC0415  # an extra
@@ -212,6 +214,7 @@ async def _serve(
         else:
             await run(make_app(runtime), listener, config.serve.grace, stop, config.serve, runtime.cut)
     finally:
+        giving.cancel()
         await store.close()
 
 
