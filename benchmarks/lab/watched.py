@@ -141,7 +141,7 @@ async def main(path: Path, report: Path) -> None:
     spare_garbage_collection()
     gc.callbacks.append(look.collected)
     threading.Thread(target=look.sample, args=(threading.get_ident(),), daemon=True).start()
-    jobs = [asyncio.create_task(job) for job in (look.loop(), look.resident(), trimming(runtime.counters.total))]
+    jobs = [asyncio.create_task(job) for job in (look.loop(), look.resident(), trimming(runtime.counters.snapshot))]
     await run(make_app(runtime), listener, 2.0, stop, config.serve, runtime.cut)
     for job in jobs:
         job.cancel()

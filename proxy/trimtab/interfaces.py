@@ -60,10 +60,6 @@ class Counters:
         """Count `amount` more of `name`."""
         self._counts[name] += amount
 
-    def total(self) -> int:
-        """All counts together: another number where anything happened."""
-        return sum(self._counts.values())
-
     def snapshot(self) -> dict[str, int]:
         """All counts by name, sorted."""
         return dict(sorted(self._counts.items()))

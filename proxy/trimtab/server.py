@@ -205,7 +205,7 @@ async def _serve(
     one = f", worker {worker.number} of {worker.count}" if worker.count > 1 else ""
     logger.info("trimtab listens on http://{}:{} ({}){}", *listener.getsockname()[:2], config.path, one)
     worker.serves()
-    giving = asyncio.create_task(trimming(runtime.counters.total))
+    giving = asyncio.create_task(trimming(runtime.counters.snapshot))
     try:
         if server == "uvicorn":
             from trimtab import uvicorn_server  # noqa: PLC0415  # an extra

@@ -23,14 +23,15 @@ def malloc_trim() -> Callable[[int], Any] | None:
 
 
 async def trimming(
-    served: Callable[[], int],
+    counted: Callable[[], object],
     give: Callable[[int], Any] | None = None,
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
 ) -> None:
-    """Give memory back, in a thread, whenever requests came since; `served` tells how many there were. Never ends."""
-    give, before = give or malloc_trim(), 0
+    """Give memory back, in a thread, whenever something happened since, as `counted` tells. Never ends."""
+    before: object = None
+    give = give or malloc_trim()
     while give is not None:
         await sleep(EVERY)
-        if (now := served()) != before:
+        if (now := counted()) != before:
             before = now
             await asyncio.to_thread(give, 0)
