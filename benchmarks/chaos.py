@@ -40,7 +40,7 @@ SETTLED = 45
 YOUNG_MB = 47 + 15
 """The same for a shorter life: the table of tokens, which the first count loads that needs it, and the others."""
 START_WITHIN, STOP_WITHIN = 30.0, 30.0
-LISTENS = re.compile(r"trimtab listens on http://127\.0\.0\.1:(\d+) .*, worker (\d+) of")
+LISTENS = re.compile(r"trimtab listens on http://127\.0\.0\.1:(\d+) ")
 STAGES = (
     ["auth", "env-dedup", "token-count", "risk-assess", "route", "scale", "log"],
     ["auth", "token-count", "route", "log"],
@@ -119,15 +119,17 @@ class Proxy:
         async with asyncio.timeout(START_WITHIN):
             while len(found := LISTENS.findall(self.said())) < self.workers:  # noqa: ASYNC110  # a file
                 await asyncio.sleep(0.1)
-        self.port = int(found[0][0])
+        self.port = int(found[0])
 
     def said(self) -> str:
         """Its log so far."""
         return self._log.read_text(errors="replace")
 
     def pids(self) -> list[int]:
-        """The workers."""
+        """The workers; a single one is the command itself."""
         parent = self.process.pid
+        if self.workers == 1:
+            return [parent]
         try:
             told = Path(f"/proc/{parent}/task/{parent}/children").read_text()
         except OSError:
