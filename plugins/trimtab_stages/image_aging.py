@@ -98,6 +98,7 @@ class ImageAging(Stage[ImageAgingOptions]):
         self._economics = services.economics
         self._texts = FrozenTexts(services.store, KIND, self.options.cache_entries)
         self._owner = Owner(self.name, fingerprint(self.options.text, self.options.threshold))
+        self._told = image_texts.Told(self.options.text)
         self._asking: set[bytes] = set()
         self._resting = 0.0
 
@@ -135,7 +136,8 @@ class ImageAging(Stage[ImageAgingOptions]):
             found = await self._held(exchange, rests(messages, self.options.threshold), words)
             if found and not _pictured(exchange, found[-1]):
                 return found, True
-        found = await self._held(exchange, moments(messages, self.options.threshold, apart=APART), words)
+        seen = moments(messages, self.options.threshold, apart=APART, told=self._told)
+        found = await self._held(exchange, seen, words)
         if found and not stays and not _pictured(exchange, found[-1]):
             found.pop()
         return found, False
@@ -192,6 +194,8 @@ class ImageAging(Stage[ImageAgingOptions]):
                 start = moment.until
                 break
         weight = weighed(exchange.received.messages, start, found[-1].until, exchange.target)
+        if not weight.removed:
+            return False
         return self._economics.weigh(exchange, removed=weight.removed, behind=weight.behind).pays
 
     async def _apply(self, exchange: Exchange, epoch: Epoch) -> None:

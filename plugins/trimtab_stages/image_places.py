@@ -53,17 +53,20 @@ class Moment(NamedTuple):
     until: int
 
 
-def moments(messages: Sequence[Message], threshold: int, *, apart: int = 0) -> list[Moment]:
+def moments(
+    messages: Sequence[Message], threshold: int, *, apart: int = 0, told: Callable[[Message], int] | None = None
+) -> list[Moment]:
     """The moments at which images became old, oldest first.
 
     Images are old when `threshold` messages have passed since the newest one: then all of them go. While new ones keep
     coming, those that are old go in batches. `apart` is how many messages lie between two moments at least. A function
-    of the messages before each moment: a longer conversation has the same ones, and perhaps more.
+    of the messages before each moment: a longer conversation has the same ones, and perhaps more. `told` counts the
+    texts that stand for images already: with them a second pass finds the moments of the first.
     """
     found: list[Moment] = []
     waiting: list[tuple[int, int]] = []
     newest, last = 0, -APART
-    for index, passed, images in _passed(messages):
+    for index, passed, images in _passed(messages, told):
         if images:
             newest = passed
             waiting += [(index, passed)] * images
@@ -91,14 +94,16 @@ def rests(messages: Sequence[Message], threshold: int) -> list[Moment]:
     return found
 
 
-def _passed(messages: Sequence[Message]) -> Iterator[tuple[int, int, int]]:
+def _passed(
+    messages: Sequence[Message], told: Callable[[Message], int] | None = None
+) -> Iterator[tuple[int, int, int]]:
     """The index of each message, how many have passed, and its images.
 
     The extra message in which agents pass images of tools, where tool messages cannot hold them, is no turn.
     """
     passed = 0
     for index, message in enumerate(messages):
-        images = len(images_of(message))
+        images = len(images_of(message)) + (0 if told is None else told(message))
         passed += not (images and message.role == "user" and index > 0 and messages[index - 1].role == "tool")
         yield index, passed, images
 

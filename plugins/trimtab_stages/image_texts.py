@@ -50,6 +50,36 @@ def text_for(template: str, image: Image, description: str | None) -> str:
     return _FIELDS.sub(lambda field: fields[field.group(1)], template)
 
 
+class Told:
+    """How many texts of a template stand in a message: images that a pass before this one took.
+
+    None can be told where the template begins with a field.
+    """
+
+    def __init__(self, template: str) -> None:
+        parts = _FIELDS.split(template)
+        self._opens = parts[0]
+        pattern = "".join(".*?" if index % 2 else re.escape(part) for index, part in enumerate(parts))
+        self._pattern = re.compile(pattern, re.DOTALL)
+        self._note = f"images told: {template}"
+
+    def __call__(self, message: Message) -> int:
+        """The number, found once per message."""
+        found: int | None = message.notes.get(self._note)
+        if found is None:
+            found = message.notes[self._note] = self._count(message.blocks) if self._opens.strip() else 0
+        return found
+
+    def _count(self, blocks: Sequence[Block]) -> int:
+        count = 0
+        for block in blocks:
+            if isinstance(block, Text):
+                count += block.text.startswith(self._opens) and self._pattern.fullmatch(block.text) is not None
+            elif isinstance(block, ToolResult):
+                count += self._count(block.content)
+        return count
+
+
 def key_of(image: Image, before: Sequence[Message], beside: Message, model: str) -> bytes:
     """The name of a description: the image itself, what was said before and beside it, who describes it, the question.
 

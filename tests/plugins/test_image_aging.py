@@ -202,6 +202,23 @@ async def test_a_lost_store_costs_one_epoch() -> None:
         assert sent(await run(bench, talk(11, 0))) == [PLAIN]
 
 
+@pytest.mark.parametrize("model", ["small", "eyes"])
+async def test_a_second_pass_finds_the_moments_of_the_first(model: str) -> None:
+    """The second image waits, since the first one went less than 20 messages ago; that one is a text by then."""
+    made = talk(27, 0, 10, 12, 26) if model == "small" else talk(25, 0, 10)
+    async with StageBench(stage()) as bench:
+        for end in range(1, len(made) + 1, 2):
+            exchange = bench.exchange({**body(made[:end]), "model": model})
+            await bench.request(exchange)
+        once = exchange.conversation.render()
+        assert "image" in sent(exchange)
+        assert PLAIN in sent(exchange)
+    async with StageBench(stage()) as bench:
+        again = bench.exchange(once)
+        await bench.request(again)
+        assert again.conversation.render() == once
+
+
 async def test_a_second_pass_changes_nothing() -> None:
     async with StageBench(stage()) as bench:
         once = (await run(bench, talk(9, 0))).conversation.render()

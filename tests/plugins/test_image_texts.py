@@ -10,6 +10,7 @@ from trimtab.testing import StageBench
 from trimtab_stages.image_texts import (
     DEFAULT,
     UNDESCRIBED,
+    Told,
     canonical,
     check,
     checked,
@@ -34,6 +35,16 @@ IMAGE = Image(media_type="image/png", data=png(30, 20), raw=b"{}")
 def test_the_template_is_filled(template: str, description: str | None, told: str) -> None:
     check(template)
     assert text_for(template, IMAGE, description) == told
+
+
+def test_texts_of_a_template_are_counted() -> None:
+    told = Told(DEFAULT)
+    aged, other = (text_for(DEFAULT, IMAGE, words) for words in ("a cat,\n[Image]", None))
+    shown = {"type": "tool_result", "tool_use_id": "c", "content": [text(other), text("on")]}
+    (message,) = messages(shown, text(aged), text("[Image 3"), text(f"see {aged}"))
+    assert (told(message), told(message)) == (2, 2)
+    # Anything might be one of these.
+    assert Told("{description}")(messages("a cat")[0]) == 0
 
 
 def test_an_image_by_its_address_has_no_known_size() -> None:
