@@ -8,7 +8,7 @@ from math import ceil
 from types import TracebackType
 from typing import Literal
 
-from trimtab.errors import ProxyError, UpstreamError
+from trimtab.errors import ProxyError, UpstreamError, UpstreamTimeout
 from trimtab.interfaces import Clock, Counters
 from trimtab.policy import Failure, Unready, failure_of
 
@@ -34,6 +34,10 @@ class Breaker:
         self._opened = 0
         self._until: float | None = None
         self._probing = False
+        self.failures = 0
+        """Attempts that failed since the start, refusals that are no fault of their request among them."""
+        self.last_error: str | None = None
+        """How the latest of them failed, in words of ours: an upstream's may hold the prompt."""
 
     @property
     def state(self) -> State:
@@ -41,6 +45,10 @@ class Breaker:
         if self._until is None:
             return "closed"
         return "open" if self._clock.monotonic() < self._until else "half-open"
+
+    def told(self) -> dict[str, object]:
+        """What /health shows of an upstream."""
+        return {"failed": self.failures, "last_error": self.last_error, "breaker": self.state}
 
     def check(self) -> None:
         """Raise Unready where a request would be refused."""
@@ -71,6 +79,9 @@ class Breaker:
             self._succeeds()
         elif isinstance(error, ProxyError):
             failure = failure_of(error)
+            if failure is not None:
+                self.failures += 1
+                self.last_error = _told(failure, error)
             if failure in COUNTED:
                 self._fails(failure)
             elif failure is not None or (isinstance(error, UpstreamError) and not error.own):
@@ -92,6 +103,13 @@ class Breaker:
     def _succeeds(self) -> None:
         self._failed = self._opened = 0
         self._until = None
+
+
+def _told(failure: Failure, error: ProxyError) -> str:
+    if isinstance(error, UpstreamTimeout) or (isinstance(error, UpstreamError) and error.own):
+        return error.message
+    status = error.status if isinstance(error, UpstreamError) else None
+    return str(failure) if status is None else f"{failure} (HTTP {status})"
 
 
 class Attempt:

@@ -33,6 +33,10 @@ ImageRule = Literal[
 """How a model counts an image; the formulas are those of image_tokens.py."""
 
 
+Seconds = Annotated[float, msgspec.Meta(gt=0)]
+Dollars = Annotated[float, msgspec.Meta(ge=0)]
+
+
 class Entry(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename="kebab"):
     """Base of the rows: names as in TOML, unknown ones refused."""
 
@@ -42,15 +46,15 @@ class Cache(Entry, frozen=True, kw_only=True):
 
     kind: Literal["implicit", "explicit"] | None = None
     """Whether it works by itself, or at the cache marks of a request."""
-    read: float | None = None
+    read: Annotated[float, msgspec.Meta(ge=0)] | None = None
     """The price of a cached token over a fresh one, where `prices` do not tell."""
-    write: float | None = None
+    write: Annotated[float, msgspec.Meta(ge=0)] | None = None
     """The price of a token written to it over one that is not."""
-    lifetime: float | None = None
+    lifetime: Seconds | None = None
     """Seconds that it lives after its last use."""
-    long_lifetime: float | None = None
+    long_lifetime: Seconds | None = None
     """Seconds that it lives where the request asks for an hour, and after which nothing is left of any."""
-    smallest: int | None = None
+    smallest: Annotated[int, msgspec.Meta(ge=0)] | None = None
     """Tokens of the smallest prefix that is cached."""
 
 
@@ -81,7 +85,7 @@ class Upstream(Entry, frozen=True, kw_only=True):
     """All members that a translated body may have; none named is no limit. In the same dialect everything passes."""
     tool_choice: Literal["any", "auto"] = "any"
     """Whether a translated body may force or forbid tools."""
-    stop_words: int | None = None
+    stop_words: Annotated[int, msgspec.Meta(ge=0)] | None = None
     """Stop words in a translated body at most."""
     temperature: tuple[float, float] | None = None
     """The least and the greatest temperature; a translated one is clipped."""
@@ -99,11 +103,11 @@ class Upstream(Entry, frozen=True, kw_only=True):
     """How a translated chat body names its limit of output."""
     headers: Mapping[str, str] = {}
     """Headers added to every request."""
-    connect_timeout: float = 10.0
+    connect_timeout: Seconds = 10.0
     """Seconds to open a connection."""
-    first_byte_timeout: float = 600.0
+    first_byte_timeout: Seconds = 600.0
     """Seconds to the first byte of the answer."""
-    silence_timeout: float = 300.0
+    silence_timeout: Seconds = 300.0
     """Seconds between two pieces of an answer."""
     shipped: bool = False
     """Whether it comes with trimtab: models without a row go to upstreams of your own first, whatever their dialect."""
@@ -146,10 +150,10 @@ class Fallback(Entry, frozen=True, kw_only=True):
 class Prices(Entry, frozen=True, kw_only=True):
     """US dollars per million tokens."""
 
-    input: float
-    cached: float
-    output: float
-    write: float | None = None
+    input: Dollars
+    cached: Dollars
+    output: Dollars
+    write: Dollars | None = None
     """Of a token written to the cache; None is what `cache.write` makes of `input`."""
 
 
@@ -159,9 +163,9 @@ class Model(Entry, frozen=True, kw_only=True):
     name: str = ""
     enabled: bool = True
     """False takes the row away: the name is then one of a model without a row."""
-    window: int | None = None
+    window: Annotated[int, msgspec.Meta(ge=1)] | None = None
     """Tokens of prompt and answer together; None where it is not known."""
-    max_output: int | None = None
+    max_output: Annotated[int, msgspec.Meta(ge=1)] | None = None
     upstreams: Mapping[DialectName, str] = {}
     """The upstream that serves it, per dialect; the first is the default."""
     fallbacks: tuple[Fallback, ...] = ()

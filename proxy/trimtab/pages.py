@@ -176,7 +176,7 @@ class Health(Page):
                     "base_url": shown(row.base_url),
                     **runtime.forwarder.state(name),
                     **runtime.lanes.state(name),
-                    "breaker": runtime.breakers.of(name).state,
+                    **runtime.breakers.of(name).told(),
                 }
                 for name, row in runtime.config.models.upstreams.items()
             },

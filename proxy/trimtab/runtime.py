@@ -151,7 +151,7 @@ class Runtime:
         load: Callable[[], configuration.Config] | None = None,
         worker: Worker = Worker(),  # noqa: B008  # frozen
     ) -> None:
-        self.config = config
+        self.config = self._began_with = config
         self.clock: Clock = clock or SystemClock()
         self.store = store
         self.counters = Counters()
@@ -283,7 +283,7 @@ class Runtime:
             logger.error("the new pipelines.toml is not used: {}", "; ".join(problems))
             self.counters.add("reload_failed")
             return False
-        for sentence in (*configuration.changes(self.config, config), *_held(self.config, config)):
+        for sentence in (*configuration.changes(self.config, config), *_held(self._began_with, config)):
             logger.warning("reload: {}", sentence)
         old, self.current, self.config = self.current, fresh, config
         self._limit(config)
@@ -328,15 +328,15 @@ class Runtime:
                 logger.opt(exception=error).debug("background work failed")
 
 
-def _held(old: configuration.Config, new: configuration.Config) -> list[str]:
-    """What of a new configuration takes effect only at the next start."""
+def _held(started: configuration.Config, new: configuration.Config) -> list[str]:
+    """What of a configuration takes effect only at the next start: not what is in force since this one."""
     kept = [f"serve.{name}" for name in ("host", "port", "cors", "origins", "grace", "max_header_kb", "head_timeout")]
     kept += [f"core.{name}" for name in ("memo_mb", "memo_entries")]
     kept += [f"store.{name}" for name in ("path", "compress", "log", "url")]
     changed = []
     for name in kept:
         section, _, option = name.partition(".")
-        if getattr(getattr(old, section), option) != getattr(getattr(new, section), option):
+        if getattr(getattr(started, section), option) != getattr(getattr(new, section), option):
             changed.append(f"{name.replace('_', '-')} takes effect at the next start")
     return changed
 

@@ -143,9 +143,7 @@ class State(msgspec.Struct):
 
     requests: int = 0
     open: int = 0
-    failed: int = 0
     last_status: int | None = None
-    last_error: str | None = None
 
 
 class Address(NamedTuple):
@@ -201,10 +199,7 @@ class Forwarder:
         try:
             response = await self._ask(self._session, address, call)
         except (aiohttp.ClientError, HttpProcessingError, OSError) as error:
-            state.failed += 1
-            refused = _no_answer(call, error)
-            state.last_error = refused.message
-            raise refused from error
+            raise _no_answer(call, error) from error
         state.last_status = response.status
         return Response(call, response, state)
 

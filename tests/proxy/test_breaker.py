@@ -5,7 +5,7 @@ from contextlib import suppress
 import pytest
 
 from trimtab.breaker import Breaker, Breakers
-from trimtab.errors import Cause, StageFailed, UpstreamError
+from trimtab.errors import Cause, StageFailed, UpstreamError, UpstreamTimeout
 from trimtab.interfaces import Counters
 from trimtab.policy import Unready
 from trimtab.testing import StillClock
@@ -73,6 +73,25 @@ def test_a_400_as_the_probe_closes_it() -> None:
     clock.advance(10)
     assert attempt(breaker, REFUSED)
     assert state(breaker) == "closed"
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (UpstreamError("upstream 'up' did not answer", own=True, unreached=True), "upstream 'up' did not answer"),
+        (UpstreamTimeout("silent for 3 s"), "silent for 3 s"),
+        (UpstreamError("your prompt", status=500), "server (HTTP 500)"),
+        (UpstreamError("your prompt", cause=Cause.RATE_LIMIT, status=429), "rate-limit (HTTP 429)"),
+        (UpstreamError("your prompt", cause=Cause.OVERLOADED), "overloaded"),
+    ],
+)
+def test_health_tells_the_latest_failure_without_an_upstreams_words(error: UpstreamError, told: str) -> None:
+    breaker, _, _ = made()
+    attempt(breaker, REFUSED)
+    assert breaker.told() == {"failed": 0, "last_error": None, "breaker": "closed"}
+    attempt(breaker, error)
+    attempt(breaker)
+    assert breaker.told() == {"failed": 1, "last_error": told, "breaker": "closed"}
 
 
 def test_one_request_is_let_through_to_see() -> None:

@@ -71,12 +71,12 @@ async def test_health() -> None:
             "base_url": NOWHERE,
             "requests": 0,
             "open": 0,
-            "failed": 0,
             "last_status": None,
-            "last_error": None,
             "under_way": 0,
             "waiting": 0,
             "resting_keys": 0,
+            "failed": 0,
+            "last_error": None,
             "breaker": "closed",
         }
         assert {"hits", "misses", "messages", "bytes"} <= set(told["memo"])

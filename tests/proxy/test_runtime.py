@@ -254,6 +254,17 @@ async def test_a_reload_says_whose_bytes_change_and_what_has_to_wait(tmp_path: P
     await runtime.stop()
 
 
+async def test_what_a_reload_takes_back_has_not_to_wait(tmp_path: Path, logged: list[str]) -> None:
+    there, back = make_config(NOWHERE, One, serve=ServeOptions(port=6000)), make_config(NOWHERE, One)
+    runtime, _, _ = reloading(tmp_path, there, back)
+    await runtime.start()
+    assert await runtime.reload()
+    logged.clear()
+    assert await runtime.reload()
+    assert not [line for line in logged if "next start" in line]
+    await runtime.stop()
+
+
 async def test_two_reloads_at_once_end_with_the_last_file(tmp_path: Path) -> None:
     starting, may_start = asyncio.Event(), asyncio.Event()
 

@@ -14,6 +14,7 @@ import json
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from io import BytesIO
 from itertools import chain
 from pathlib import Path
 from typing import IO, Any, NamedTuple, cast
@@ -65,8 +66,7 @@ def one(raw: bytes, dialect: str | None = None) -> Recorded:
     raw = _unpacked(raw)
     value = _json(raw)
     if value is None:
-        found = [_logged(line) for line in raw.splitlines() if line.strip()]
-        kept = [record for record in found if record is not None]
+        kept = [*_log(b"", BytesIO(raw), None)]
         if not kept:
             raise Unreadable(f"no JSON request body, and no line of an upstream log: {_trouble(raw)}")
         return kept[-1]

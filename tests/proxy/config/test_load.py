@@ -113,6 +113,22 @@ def test_all_problems_come_at_once(problems: Failing) -> None:
     assert len(problems(text, PORT="x")) == 4
 
 
+@pytest.mark.parametrize(
+    ("table", "told"),
+    [
+        ('[model.m]\nwindow = -4', "[model.m] option 'window': expected int >= 1"),
+        ('[model.m]\nmax-output = 0', "[model.m] option 'max-output': expected int >= 1"),
+        ('[model.m.prices]\ninput = -1\ncached = 0\noutput = 0',
+         "[model.m.prices] option 'input': expected float >= 0.0"),
+        ('[upstream.u]\ndialect = "chat"\nbase-url = "http://u"\nsilence-timeout = 0',
+         "[upstream.u] option 'silence-timeout': expected float > 0.0"),
+    ],
+)  # fmt: skip
+def test_numbers_that_mean_nothing_are_refused(problems: Failing, table: str, told: str) -> None:
+    found = problems(f"[pipeline.default]\nstages = []\n{table}\n")
+    assert any(told in line for line in found), found
+
+
 def test_files_that_cannot_be_read_are_named(here: Path) -> None:
     with pytest.raises(ConfigError, match=r"^none\.toml: cannot be read \(No such file"):
         load(Path("none.toml"), {})

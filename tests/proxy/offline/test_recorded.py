@@ -76,6 +76,8 @@ def test_a_captured_request_brings_its_headers_and_its_dialect() -> None:
 def test_the_last_request_of_a_log_or_conversation_is_the_one_meant() -> None:
     log = line("request", "first") + line("reply", "no") + line("request", "second") + line("reply", "no")
     assert b"second" in one(log.encode()).body
+    log += line("received", "third") + line("request", "third, edited") + line("reply", "no")
+    assert b'"third"' in one(log.encode()).body
     conversation = {"dialect": "openai", "messages": [USER, ANSWER, {"role": "user", "content": "more"}]}
     assert len(json.loads(one(raw(conversation)).body)["messages"]) == 3
 
