@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
+from functools import partial
 
 from trimtab.api import Message, Picture, Target, TokenCount, replace, tokenizer, tokens_of
 from trimtab_stages.condense_forms import Changes
@@ -17,9 +18,9 @@ async def recounted(count: TokenCount, changes: Changes, target: Target) -> Toke
     """The count of a conversation with changes, each new message counted once."""
     fresh = [message for message in changes.values() if message is not None and _note(count) not in message.notes]
     if sum(len(message.raw) for message in fresh) > IN_PLACE:
-        await asyncio.to_thread(_count, fresh, count)
+        await asyncio.to_thread(_count, fresh, count, beside=True)
     else:
-        _count(fresh, count)
+        _count(fresh, count, beside=False)
     sizes: list[int | None] = list(count.messages)
     for index, message in changes.items():
         sizes[index] = None if message is None else _size(message, count, target)
@@ -31,8 +32,8 @@ def _note(count: TokenCount) -> str:
     return f"condensed:{count.encoding}"
 
 
-def _count(messages: Sequence[Message], count: TokenCount) -> None:
-    tokens = tokenizer(count.encoding).count
+def _count(messages: Sequence[Message], count: TokenCount, *, beside: bool) -> None:
+    tokens = partial(tokenizer(count.encoding).count, beside=beside)
     for message in messages:
         plain, pictures = 0, []
         for part in of_message(message):
