@@ -133,6 +133,8 @@ class Auth(Stage[AuthOptions]):
         keys = presented(incoming.headers)
         own = _upstream_key(incoming.headers) if self.options.forward_client_key else None
         found = self._member(keys, own) if self._hashes else self._guest(keys, own, incoming)
+        # First of all, so that the log names who is refused below.
+        exchange.put(found)
         rule = self._rule(keys)
         if rule is not None:
             check(rule, exchange)
@@ -140,7 +142,6 @@ class Auth(Stage[AuthOptions]):
             limits = (None, None) if rule is None else (rule.max_streams, rule.per_minute)
             self._take_place(exchange, found.client, _or(limits[0], self.options.max_streams))
             await self._count(found.client, _or(limits[1], self.options.per_minute))
-        exchange.put(found)
         return None
 
     def _rule(self, keys: list[str]) -> Client | None:

@@ -50,8 +50,11 @@ async def test_its_name_stands_for_it_and_its_limits_are_its_own() -> None:
         first = exchange(bench, ALICE)
         await bench.request(first)
         assert first.get(Credentials) == Credentials(key="sk-server", client="alice", lent=True, lendable=True)
+        second = exchange(bench, ALICE)
         with pytest.raises(Refused, match="1 requests per minute"):
-            await bench.request(exchange(bench, ALICE))
+            await bench.request(second)
+        # The line of the log names who was refused.
+        assert second.get(Credentials) == first.get(Credentials)
         with pytest.raises(Refused, match="2 requests of this client"):
             await bench.request(exchange(bench, ALICE))
         for _ in range(3):
