@@ -23,19 +23,19 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any
 
-from .lab.flapping import Upstream, flap
+from .lab.flapping import Upstream, encoded, flap
 from .lab.judges import HANGS_AFTER, Clients
 from .lab.talk import read_answer
 
 TMPFS = "512k"
 TABLES = "[core]\nmemo-mb = 8\nmemo-entries = 2000\n"
-RETRY = "[retry]\nbreaker-rest = 0.3\n"
+RETRY = "[retry]\nbreaker-rest = 0.05\n"
 """A breaker that closes soon: else it would answer most requests."""
 KILL_EVERY = 7.0
 """Seconds between two workers that are killed."""
 GROWTH_MB = 10
 """How much the memory of a worker may grow after its first third: 1 KB in each request is more."""
-SETTLED = 45
+SETTLED = 90
 """Seconds of a worker's life from which that holds; its tables, which are small here, are full after a third."""
 YOUNG_MB = 47 + 15
 """The same for a shorter life: the table of tokens, which the first count loads that needs it, and the others."""
@@ -154,6 +154,16 @@ class Proxy:
             self.killed += 1
             os.kill(pids[self.killed % len(pids)], signal.SIGKILL)
 
+    async def warm(self) -> None:
+        """Have a worker count, which loads the table of tokens."""
+        body = encoded({"model": "glm-4.6", "messages": [{"role": "user", "content": "word " * 400}]})
+        reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
+        fields = f"host: 127.0.0.1\r\nauthorization: Bearer k\r\ncontent-length: {len(body)}\r\n"
+        writer.write(f"POST /v1/messages/count_tokens HTTP/1.1\r\n{fields}\r\n".encode() + body)
+        async with asyncio.timeout(HANGS_AFTER):
+            await read_answer(reader)
+        writer.close()
+
     async def health(self) -> dict[int, Any]:
         """What each worker tells of itself, by its number."""
         found: dict[int, Any] = {}
@@ -207,6 +217,7 @@ async def _chaos(folder: Path, disk: Path, how: str, seconds: float, count: int,
     (folder / "pipelines.toml").write_text(pipelines(folder, 0))
     environ = {"UPSTREAM_BASE": base, "OPENAI_UPSTREAM_BASE": f"{base}/v1", "CACHE_DIR": str(disk / "cache")}
     async with serving(folder, environ, workers) as proxy:
+        await proxy.warm()
         until = perf_counter() + seconds
         asyncio.get_running_loop().call_later(seconds / 2, fill, disk, how)
         clients = Clients(proxy.port, until)

@@ -1,6 +1,7 @@
 """How much memory does the process hold: idle, after the first count, a session, streams, and many more requests?
 
-python -m benchmarks.memory [--quick] [--json]
+python -m benchmarks.memory [--quick] [--json]; exit code 1 where it is more than 170 MB at the end, or grew by more than 5
+from the first quarter of the many requests, behind which the tables are warm, to the last: 1 KB in each is 11.
 """
 
 import sys
@@ -10,6 +11,7 @@ from .lab.load import Plan, load
 from .lab.script import Result, main
 from .lab.targets import Target, resident
 
+MOST_MB, GROWTH_MB = 170, 5
 HEAD = ("after", "requests", "RSS MB", "bare RSS MB")
 
 
@@ -32,7 +34,11 @@ async def measure(targets: dict[str, Target], quick: bool) -> Result:
     for number in range(1, 5):
         await after(f"more, {number} of 4", Plan(path, small("messages"), 32, most, 4500 // share))
         await after(f"and large ones, {number} of 4", Plan(path, agent("messages"), 1, most, 500 // share))
-    return Result(HEAD, rows)
+    warm, end = (float(rows[at][2]) for at in (-7, -1))
+    wrong = [f"{end:.0f} MB at the end, more than {MOST_MB}"] if end > MOST_MB else []
+    if end - warm > GROWTH_MB and not quick:
+        wrong.append(f"it grew from {warm:.0f} to {end:.0f} MB")
+    return Result(HEAD, rows, tuple(wrong))
 
 
 if __name__ == "__main__":

@@ -20,6 +20,8 @@ class Result(NamedTuple):
 
     head: tuple[str, ...]
     rows: list[tuple[str | float, ...]]
+    wrong: tuple[str, ...] = ()
+    """What the measured thing must not do and did."""
 
 
 Measure = Callable[[dict[str, Target], bool], Awaitable[Result]]
@@ -42,7 +44,9 @@ def main(name: str, doc: str, measure: Measure, argv: Sequence[str] | None = Non
     else:
         print(f"{doc.splitlines()[0]}\nTarget on core {cores().target}, the rest on core {cores().others}.\n")
         print(table(result))
-    return 0
+    for words in result.wrong:
+        sys.stderr.write(f"VIOLATION {words}\n")
+    return 1 if result.wrong else 0
 
 
 async def _measured(measure: Measure, quick: bool) -> Result:
