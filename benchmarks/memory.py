@@ -1,7 +1,7 @@
 """How much memory does the process hold: idle, after the first count, a session, streams, and many more requests?
 
-python -m benchmarks.memory [--quick] [--json]; exit code 1 where it is more than 170 MB at the end, or grew by more than
-5 from the first quarter of the many requests, behind which the tables are warm, to the last: 1 KB in each is 11.
+python -m benchmarks.memory [--quick] [--json]; exit code 1 where it is more than 170 MB at the end, or grew by more
+than 5 from the first quarter of the many requests, behind which the tables are warm, to the last: 1 KB in each is 11.
 """
 
 import sys

@@ -11,7 +11,7 @@ from loguru import logger
 from trimtab import compacting, counted, extras, headers, late, relay, required
 from trimtab.asgi import STREAM_HEADERS, Receive, Writer
 from trimtab.attempts import Attempts, Reach
-from trimtab.blame import where
+from trimtab.blame import freed, where
 from trimtab.counting import count
 from trimtab.dialects import DIALECTS
 from trimtab.dialects.base import Dialect
@@ -331,3 +331,5 @@ class Serving:
         self._pipeline.done(exchange)
         for work in exchange.pending:
             self._runtime.later(work)
+        if outcome.error is not None:
+            freed(outcome.error)

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from trimtab.api import Exchange, Stage, StageOptions
-from trimtab.blame import where
+from trimtab.blame import freed, where
 from trimtab.pipeline import _target
 
 
@@ -39,3 +39,24 @@ def test_the_stages_own_place_is_told_beside_a_librarys() -> None:
 def test_what_the_pipeline_finds_is_told_in_its_words() -> None:
     assert where(caught(_target, 5)) == "TypeError: 'target' returned a int"
     assert where(RuntimeError("cancelled itself")) == "RuntimeError: cancelled itself"
+
+
+def test_what_an_exception_leads_to_is_let_go_with_all_that_it_came_from() -> None:
+    def fail() -> None:
+        try:
+            json.loads("{")
+        except ValueError as error:
+            raise KeyError("a") from error
+
+    with pytest.raises(RuntimeError) as caught:
+        try:
+            fail()
+        except KeyError:
+            raise RuntimeError("b")  # noqa: B904  # the context is what is tested
+    error = caught.value
+    assert isinstance(error.__context__, KeyError)
+    came = (error, error.__context__, error.__context__.__cause__)
+    assert all(one is not None and one.__traceback__ is not None for one in came)
+    freed(error)
+    assert all(one is not None and one.__traceback__ is None for one in came)
+    assert (str(error), error.__context__.args) == ("b", ("a",))

@@ -24,6 +24,12 @@ KINDS: dict[str, bytes] = {
     "responses": request("POST", "/v1/responses", json.dumps({"model": "glm-4.6", "input": "hi"}).encode()),
     "a count": request("POST", "/v1/messages/count_tokens", json.dumps(ASKED).encode()),
     "refused": request("POST", "/v1/messages", b"{"),
+    "without max_tokens": request("POST", "/v1/messages", json.dumps({**ASKED, "max_tokens": None}).encode()),
+    "bad content": request(
+        "POST", "/v1/messages", json.dumps({**ASKED, "messages": [{"role": "user", "content": 5}]}).encode()
+    ),
+    "a bad tool": request("POST", "/v1/chat/completions", json.dumps({**ASKED, "tools": [[]]}).encode()),
+    "no method": b"FOO /v1/messages HTTP/1.1\r\nhost: 127.0.0.1\r\n\r\n",
     "no path": request("POST", "/v1/nothing", b"{}"),
     "a bad head": b"POST /v1/messages HTTP/1.1\r\nhost: 127.0.0.1\r\ncontent-length: x\r\n\r\n",
 }
