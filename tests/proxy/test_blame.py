@@ -48,11 +48,14 @@ def test_what_an_exception_leads_to_is_let_go_with_all_that_it_came_from() -> No
         except ValueError as error:
             raise KeyError("a") from error
 
-    with pytest.raises(RuntimeError) as caught:
+    def fail_again() -> None:
         try:
             fail()
         except KeyError:
             raise RuntimeError("b")  # noqa: B904  # the context is what is tested
+
+    with pytest.raises(RuntimeError) as caught:
+        fail_again()
     error = caught.value
     assert isinstance(error.__context__, KeyError)
     came = (error, error.__context__, error.__context__.__cause__)
