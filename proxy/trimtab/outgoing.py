@@ -17,7 +17,7 @@ from trimtab.exchange import Exchange, Operation
 from trimtab.facts import Credentials
 from trimtab.models import Target, Upstream
 from trimtab.splice import scan, splice
-from trimtab.translate import translate
+from trimtab.translate import gone, translate
 from trimtab.upstream import Call, Response
 
 if TYPE_CHECKING:
@@ -64,7 +64,7 @@ def call_for(
     for name in translated.dropped:
         exchange.drop(name)
     if runtime.config.core.strict:
-        strict.check(exchange.dropped)
+        strict.check(exchange.dropped, {*translated.tools, *gone(exchange.conversation, target.dialect)})
     exchange.stop_words, exchange.told_schema = translated.stop_words, translated.told_schema
     exchange.sent = translated.body
     if operation == exchange.operation and exchange.first_sent is None:

@@ -36,7 +36,7 @@ from trimtab.gauge import Gauge
 from trimtab.pipeline import Listener, Pipeline
 from trimtab.rescue import Hold, Shown
 from trimtab.stopwords import StopWords
-from trimtab.translate import Spelling, respelled
+from trimtab.translate import OwnIds, Spelling, respelled
 
 _BLOCKS = (TextDelta, ThinkingDelta, ToolStart, ToolDelta, BlockStop)
 _ALWAYS = (Started, Finished, Failed)
@@ -46,7 +46,10 @@ _USAGE = re.compile(rb'"usage"[ ]*:[ ]*\{')
 
 
 class Respelling(Listener):
-    """Passes events on with the client's own names of calls and tools, where the upstream knows them by others."""
+    """Passes events on with the client's own names of calls and tools, where the upstream knows them by others.
+
+    Each call of the reply has an id of its own.
+    """
 
     def __init__(
         self,
@@ -58,11 +61,12 @@ class Respelling(Listener):
         """`see` is shown what the client gets."""
         super().__init__(pipeline, exchange)
         self._spelling = spelling
+        self._ids = OwnIds(exchange.dialect)
         self._see = see
 
     def __call__(self, events: Sequence[Event]) -> Sequence[Event]:
         """The events as the stages pass them on, who see the client's names."""
-        after = super().__call__(respelled(events, self._spelling))
+        after = super().__call__(self._ids.own(respelled(events, self._spelling)))
         if self._see is not None:
             self._see(after)
         return after

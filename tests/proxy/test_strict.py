@@ -15,3 +15,10 @@ def test_a_change_of_meaning_is_refused_by_name() -> None:
 def test_what_only_tunes_passes() -> None:
     check(["top_k", "cache_control", "temperature"])
     check([])
+
+
+def test_a_part_that_nobody_knows_is_refused_and_a_member_passes() -> None:
+    with pytest.raises(BadRequest, match="cannot be told hologram: leave"):
+        check(["hologram", "phase"], {"hologram"})
+    check(["hologram"])
+    check(["ghost_snapshot"], {"ghost_snapshot"})

@@ -37,7 +37,7 @@ def _read(data: bytes) -> Chunk:
 
 # A member that says something in a chunk nobody wants: an end, counters, an error, a call. Most servers send the
 # first two in every chunk, as null, and a few as an empty string.
-_NOTABLE = re.compile(rb'"(?:finish_reason|usage|error|tool_calls)"\s*:(?!\s*(?:null|""|\[\s*\]))')
+_NOTABLE = re.compile(rb'"(?:finish_reason|usage|error|tool_calls|function_call)"\s*:(?!\s*(?:null|""|\[\s*\]))')
 _ENDS = (b"}\n\n", b"}\r\n\r\n")
 _BLOCKS = (TextDelta, ThinkingDelta, ToolStart, ToolDelta, BlockStop)
 
@@ -110,6 +110,7 @@ class ChatDecoder(Decoder):
         self._native: str | None = None
         self._usage: Usage | None = None
         self._called = False
+        self._refused = False
         self._count = 0
         self._open: type[Event] | None = None
         self._index = 0
@@ -229,8 +230,9 @@ class ChatDecoder(Decoder):
             self.word = stops.fitting(choice.finish_reason, stops.CHAT, called=self._called)
 
     def _delta(self, delta: Delta, events: list[Event]) -> None:
-        if delta.tool_calls:
+        if delta.calls:
             self._called = True
+        self._refused |= bool(delta.refusal)
         if self._skip:
             return
         if thought := delta.thought:
@@ -241,7 +243,7 @@ class ChatDecoder(Decoder):
             if text and not (self._open is ToolStart and text.isspace()):
                 self._into(TextDelta, events)
                 events.append(TextDelta(text, self._index))
-        for call in delta.tool_calls or ():
+        for call in delta.calls:
             self._call(call, events)
 
     def _into(self, kind: type[Event], events: list[Event]) -> None:
@@ -312,5 +314,5 @@ class ChatDecoder(Decoder):
 
     def _finished(self) -> Finished:
         native = self._native or ""
-        reason = stops.reason(native, called=self._called) if native else StopReason.END
+        reason = stops.reason(native, called=self._called, refused=self._refused) if native else StopReason.END
         return Finished(reason, self._usage, None, native)

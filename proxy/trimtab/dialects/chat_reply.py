@@ -43,7 +43,8 @@ def unfold(body: bytes) -> list[Event]:
         raise UpstreamError(failed.message, cause=failed.cause)
     events: list[Event] = [Started(reply.id or "", reply.model or ""), *_blocks(choice)]
     called = any(isinstance(event, ToolStart) for event in events)
-    reason = stops.reason(native, called=called) if native else StopReason.END
+    refused = bool((choice.message or choice.delta or Delta()).refusal)
+    reason = stops.reason(native, called=called, refused=refused) if native else StopReason.END
     usage = stops.said(usage_of(reply.usage)) or stops.said(usage_of(choice.usage))
     return [*events, Finished(reason, usage, None, native)]
 
@@ -65,7 +66,7 @@ def _blocks(choice: Choice) -> list[Event]:
     for text in filter(None, (message.content, message.refusal)):
         events += [TextDelta(text, index), BlockStop(index)]
         index += 1
-    for number, call in enumerate(message.tool_calls or ()):
+    for number, call in enumerate(message.calls):
         function = call.function or Function()
         start = ToolStart(call.id or f"call_{number}", function.name or "", index)
         events += [start, ToolDelta(function.arguments or "{}", index), BlockStop(index)]

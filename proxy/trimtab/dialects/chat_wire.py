@@ -1,6 +1,6 @@
 """The shapes of OpenAI's replies, as far as we read them; whatever is missing or null is None."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -56,11 +56,26 @@ class Delta(msgspec.Struct):
     reasoning: str | None = None
     refusal: str | None = None
     tool_calls: list[Call] | None = None
+    function_call: Function | None = None
+    reasoning_details: Any = None
 
     @property
     def thought(self) -> str:
         """The model's thought, by whichever name."""
-        return self.reasoning_content or self.reasoning or ""
+        return self.reasoning_content or self.reasoning or detailed(self.reasoning_details)
+
+    @property
+    def calls(self) -> Sequence[Call]:
+        """The calls, that of the time of `functions` too."""
+        legacy = self.function_call
+        said = legacy is not None and (legacy.name or legacy.arguments)
+        return self.tool_calls or ((Call(0, None, legacy),) if said else ())
+
+
+def detailed(details: Any) -> str:
+    """The thought of a server that tells it in `reasoning_details` only."""
+    found = [item.get("text") or item.get("summary") for item in details if isinstance(item, dict)] if details else ()
+    return "".join(said for said in found if isinstance(said, str))
 
 
 class Choice(msgspec.Struct):

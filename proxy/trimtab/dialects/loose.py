@@ -105,6 +105,8 @@ def _said(message: dict[str, Any]) -> None:
         if not isinstance(message.get(name), str):
             message[name] = None
     message["tool_calls"] = _calls(message.get("tool_calls"))
+    legacy = message.get("function_call")
+    message["function_call"] = _call({"function": legacy})["function"] if isinstance(legacy, dict) else None
 
 
 def _calls(given: Any) -> list[dict[str, Any]] | None:

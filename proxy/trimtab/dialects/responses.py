@@ -123,8 +123,10 @@ class Responses(Dialect):
         return responses_request.write_item(raw, blocks)
 
     def system(self, head: Head) -> tuple[Block, ...]:
-        """The instructions."""
+        """The instructions. Raises BadRequest where they are no text."""
         said = head.get("instructions")
+        if said is not None and not isinstance(said, str):
+            raise BadRequest("instructions are no string: send one text, or messages in 'input'", param="instructions")
         return (Text(text=said),) if isinstance(said, str) and said else ()
 
     def tool(self, raw: bytes) -> Tool:

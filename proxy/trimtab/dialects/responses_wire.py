@@ -84,7 +84,8 @@ def _format(given: Any) -> Any:
     if not isinstance(given, dict) or "type" not in given:
         return {"type": "text"}
     if given["type"] != "json_schema":
-        return given
+        # Another kind was not asked for upstream.
+        return {"type": "json_object" if given["type"] == "json_object" else "text"}
     return {"description": None, "strict": False, **given}
 
 

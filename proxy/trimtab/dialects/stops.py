@@ -52,11 +52,16 @@ def chat(reason: StopReason, *, legacy: bool) -> str:
     return "function_call" if legacy and reason is StopReason.TOOL_USE else CHAT[reason]
 
 
-def reason(native: str, *, called: bool) -> StopReason:
-    """The reason behind an upstream's word; `called` says whether the reply holds a tool call, which outweighs it."""
+def reason(native: str, *, called: bool, refused: bool = False) -> StopReason:
+    """The reason behind an upstream's word; `called` says whether the reply holds a tool call, which outweighs it.
+
+    `refused` says whether its text is a refusal, which chat tells beside a plain end.
+    """
     found = OWN.get(native, StopReason.END)
     if found is StopReason.END and called:
         return StopReason.TOOL_USE
+    if found is StopReason.END and refused:
+        return StopReason.REFUSAL
     if found is StopReason.TOOL_USE and not called:
         return StopReason.END
     return found

@@ -2,7 +2,7 @@
 
 from trimtab.translate.names import Spelling
 from trimtab.translate.piece import Kind, Piece
-from trimtab.translate.reply import respelled
-from trimtab.translate.request import Translated, pieces, spelling, translate
+from trimtab.translate.reply import OwnIds, respelled
+from trimtab.translate.request import Translated, gone, pieces, spelling, translate
 
-__all__ = ["Kind", "Piece", "Spelling", "Translated", "pieces", "respelled", "spelling", "translate"]
+__all__ = ["Kind", "OwnIds", "Piece", "Spelling", "Translated", "gone", "pieces", "respelled", "spelling", "translate"]

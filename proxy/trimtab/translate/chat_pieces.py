@@ -8,7 +8,19 @@ import msgspec
 from trimtab.conversation import Block, Document, Image, Message, Opaque, Text, Thinking, ToolResult, ToolUse
 from trimtab.translate.media import chat_document, chat_image, plain_text
 from trimtab.translate.names import call_id, tool_name
-from trimtab.translate.piece import Kind, Piece, inside, joined, left_out, lost, members, text, unknown
+from trimtab.translate.piece import (
+    Kind,
+    Piece,
+    gone,
+    inside,
+    joined,
+    left_out,
+    lost,
+    members,
+    misplaced,
+    text,
+    unknown,
+)
 
 _MESSAGE = frozenset({"role", "content"})
 _SHARED = frozenset({"type"})
@@ -47,7 +59,7 @@ def _block(role: str, block: Block) -> Iterable[Piece]:
         yield from _opaque(role, block)
     else:
         # A call in a user's message, say.
-        yield lost(role, type(block).__name__)
+        yield misplaced(role, block)
 
 
 def _image(block: Any) -> Iterable[Piece]:
@@ -100,10 +112,11 @@ def _opaque(role: str, block: Opaque) -> Iterable[Piece]:
         found = msgspec.json.decode(block.raw)
         head = [str(found[name]) for name in ("title", "source") if found.get(name)]
         yield text(role, "\n".join([*head, plain_text(found.get("content"))]))
+        yield lost(role, block.kind)
     elif role == "user":
         yield from left_out(role, block.kind or "block")
-        return
-    yield lost(role, block.kind or "block")
+    else:
+        yield gone(role, block.kind or "block")
 
 
 _MAKERS: dict[tuple[bool, type[Block]], Callable[[Any], Iterable[Piece]]] = {

@@ -28,6 +28,8 @@ class Draft:
         self.target = target
         self.out: dict[str, Any] = {}
         self.dropped: dict[str, None] = {}
+        self.tools: dict[str, None] = {}
+        """Tools among what was dropped, by their kind."""
         self.lines: list[str] = []
         """What the system prompt has to say besides, where the target has no member for it."""
         self.told_schema: Any = None
@@ -56,6 +58,11 @@ class Draft:
         """Report a member that the target does not get."""
         self.dropped[word(name)] = None
 
+    def drop_tool(self, kind: str) -> None:
+        """Report a tool that the target is not offered."""
+        self.drop(kind)
+        self.tools[word(kind)] = None
+
     def takes(self, member: str) -> bool:
         """Whether the upstream accepts a member."""
         accepts = self.target.upstream.accepts
@@ -80,8 +87,10 @@ class Draft:
         self.set(member, min(max(value, low), high), member)
 
     def limit(self, member: str, value: Any) -> int | None:
-        """A limit of output that the model accepts, None for what is none; a clipped one is reported."""
+        """A limit of output that the model accepts, None for what is none; that and a clipped one are reported."""
         if not _number(value) or value < 1:
+            if value is not None:
+                self.drop(member)
             return None
         most = self.target.model.max_output
         if most and value > most:

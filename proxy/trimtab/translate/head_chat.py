@@ -61,6 +61,8 @@ def _tier(draft: Draft, value: Any) -> None:
 def _thinking(draft: Draft, value: Any) -> None:
     """The kind of thought; the effort may be told by `output_config` as well, which then counts."""
     kind = value.get("type") if isinstance(value, dict) else None
+    if isinstance(value, dict) and value.get("display") == "omitted":
+        draft.drop("thinking.display")
     effort = _effort(draft)
     if kind == "disabled":
         silence(draft)
@@ -107,17 +109,28 @@ def _output(draft: Draft, value: Any) -> None:
             draft.drop(f"output_config.{name}")
     wanted = value.get("format") if isinstance(value, dict) else None
     if isinstance(wanted, dict) and wanted.get("type") == "json_schema":
-        _schema(draft, wanted)
+        _schema(draft, wanted, "output_config.format")
 
 
-def _schema(draft: Draft, wanted: dict[str, Any]) -> None:
+def _older_format(draft: Draft, value: Any) -> None:
+    """The member by which clients asked for JSON before there was `output_config`, which counts before it."""
+    config = draft.conversation.head.get("output_config")
+    if isinstance(config, dict) and config.get("format") is not None:
+        return
+    if isinstance(value, dict) and value.get("type") == "json_schema":
+        _schema(draft, value, "output_format")
+    else:
+        draft.drop("output_format")
+
+
+def _schema(draft: Draft, wanted: dict[str, Any], said: str) -> None:
     if draft.target.upstream.json_schema:
         named = {"name": "output", "schema": wanted.get("schema"), "strict": True}
-        draft.set("response_format", {"type": "json_schema", "json_schema": named}, "output_config.format")
+        draft.set("response_format", {"type": "json_schema", "json_schema": named}, said)
         return
-    draft.set("response_format", {"type": "json_object"}, "output_config.format")
+    draft.set("response_format", {"type": "json_object"}, said)
     draft.tell_schema(wanted.get("schema"))
-    draft.drop("output_config.format")
+    draft.drop(said)
 
 
 RULES: Rules = {
@@ -135,6 +148,7 @@ RULES: Rules = {
     "service_tier": _tier,
     "thinking": _thinking,
     "output_config": _output,
+    "output_format": _older_format,
 }
 """What becomes of each member; the others have no place in chat."""
 
@@ -151,7 +165,10 @@ def head(draft: Draft, rules: Rules = RULES) -> None:
 
 
 def _choose(draft: Draft, choice: dict[str, Any], made: list[bytes]) -> list[bytes]:
-    """The tools that stay on offer for a choice; "auto" is what everybody does without being told."""
+    """The tools that stay on offer for a choice; "auto" is what everybody does without being told.
+
+    Raises BadRequest where the choice is a tool that nobody offers.
+    """
     kind, name = choice.get("type"), tool_name(str(choice.get("name") or ""), "chat")
     if choice.get("disable_parallel_tool_use") is True:
         draft.set(
@@ -159,6 +176,8 @@ def _choose(draft: Draft, choice: dict[str, Any], made: list[bytes]) -> list[byt
         )
     if kind == "auto":
         return made
+    if kind == "tool":
+        tools.offered(draft, str(choice.get("name") or ""), "tool_choice")
     if draft.target.upstream.tool_choice == "any":
         named = {"type": "function", "function": {"name": name}}
         draft.set("tool_choice", named if kind == "tool" else _CHOICES.get(str(kind), "auto"), "tool_choice")
@@ -167,7 +186,11 @@ def _choose(draft: Draft, choice: dict[str, Any], made: list[bytes]) -> list[byt
     if kind == "none":
         return []
     if kind == "tool":
+        forced = [tool for tool in made if msgspec.json.decode(tool)["function"]["name"] == name]
+        if not forced:
+            # Its vendor would run it: it was dropped.
+            return made
         draft.lines.append(f"Answer with a call of the tool {name}.")
-        return [tool for tool in made if msgspec.json.decode(tool)["function"]["name"] == name] or made
+        return forced
     draft.lines.append(_FORCED)
     return made

@@ -153,15 +153,35 @@ def head(draft: Draft) -> None:
     draft.out["max_tokens"] = _limit(draft)
     draft.copy(RULES)
     made = tools.to_messages(draft)
-    if made:
-        draft.set("tools", msgspec.Raw(b"[" + b",".join(made) + b"]"), "tools")
-        _choose(draft)
-
-
-def _choose(draft: Draft) -> None:
     said = draft.conversation.head
     name = "tool_choice" if said.get("tool_choice") is not None else "function_call"
-    choice = _choice(said.get(name))
+    wanted, allowed = _allowed(said.get(name))
+    if allowed is not None:
+        made = [tool for tool in made if msgspec.json.decode(tool)["name"] in allowed]
+    if made:
+        draft.set("tools", msgspec.Raw(b"[" + b",".join(made) + b"]"), "tools")
+        _choose(draft, name, wanted)
+
+
+def _allowed(value: Any) -> tuple[Any, frozenset[str] | None]:
+    """A choice, and the names of the tools that it allows where it allows some only."""
+    allowed = value.get("allowed_tools") if isinstance(value, dict) and value.get("type") == "allowed_tools" else None
+    if not isinstance(allowed, dict):
+        return value, None
+    tools = allowed.get("tools")
+    if not isinstance(tools, list):
+        raise BadRequest("tool_choice.allowed_tools.tools is no list: send the allowed tools", param="tool_choice")
+    named = [tool.get("function") for tool in tools if isinstance(tool, dict)]
+    names = [str(function.get("name") or "") for function in named if isinstance(function, dict)]
+    return allowed.get("mode") or "auto", frozenset(tool_name(name, "messages") for name in names)
+
+
+def _choose(draft: Draft, name: str, wanted: Any) -> None:
+    said = draft.conversation.head
+    choice = _choice(wanted)
+    if choice is not None and choice["type"] == "tool":
+        function = wanted.get("function", wanted)
+        tools.offered(draft, function["name"], name)
     # Whoever offers `functions` knows one call in a reply.
     legacy = bool(said.get("functions")) and not said.get("tools")
     single = said.get("parallel_tool_calls") is False or legacy

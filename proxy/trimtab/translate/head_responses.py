@@ -108,8 +108,11 @@ def _text(draft: Draft, value: Any) -> Mapping[str, Any]:
     wanted = given.get("format")
     if not isinstance(wanted, dict) or wanted.get("type") in (None, "text"):
         return {}
+    if wanted["type"] == "json_object":
+        return {"response_format": {"type": "json_object"}}
     if wanted["type"] != "json_schema":
-        return {"response_format": wanted}
+        draft.drop("text.format")
+        return {}
     named = {name: wanted[name] for name in ("name", "description", "schema", "strict") if wanted.get(name) is not None}
     return {"response_format": {"type": "json_schema", "json_schema": named}}
 
@@ -127,7 +130,8 @@ def _kept(draft: Draft) -> Mapping[str, Offer]:
     """The tools on offer, those that a choice allows; what cannot be offered is reported."""
     found = offers(draft.conversation)
     for name in found.lost:
-        draft.drop(name)
+        # One that is declared again is still on offer.
+        (draft.drop if name in found.tools else draft.drop_tool)(name)
     choice = draft.conversation.head.get("tool_choice")
     if not isinstance(choice, dict) or choice.get("type") != "allowed_tools":
         return found.tools

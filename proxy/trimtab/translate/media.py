@@ -9,7 +9,7 @@ import msgspec
 
 from trimtab.conversation import Image
 from trimtab.dialects.parts import data_url
-from trimtab.translate.piece import Kind, Piece, left_out, text
+from trimtab.translate.piece import Kind, Piece, gone, left_out, text
 
 _MAGIC = {"iVBOR": "image/png", "/9j/": "image/jpeg", "R0lGOD": "image/gif", "UklGR": "image/webp"}
 _PDF = "application/pdf"
@@ -61,7 +61,12 @@ def chat_document(raw: bytes) -> Sequence[Piece]:
         case "text" if isinstance(data, str):
             return (text("user", f"{title}\n\n{data}"),)
         case "content":
-            return (text("user", f"{title}\n\n{plain_text(source.get('content'))}"),)
+            content = source.get("content")
+            told = text("user", f"{title}\n\n{plain_text(content)}")
+            kinds = (
+                [part.get("type") for part in content if isinstance(part, dict)] if isinstance(content, list) else []
+            )
+            return (told, *(gone("user", str(kind)) for kind in kinds if kind != "text"))
     return left_out("user", "document")
 
 

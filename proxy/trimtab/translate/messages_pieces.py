@@ -10,7 +10,7 @@ from trimtab.dialects.messages_encode import signature
 from trimtab.dialects.parts import tool_input
 from trimtab.translate.media import messages_document, messages_image
 from trimtab.translate.names import call_id, tool_name
-from trimtab.translate.piece import Kind, Piece, decoded, left_out, lost, members, text, unknown
+from trimtab.translate.piece import Kind, Piece, decoded, gone, left_out, lost, members, misplaced, text, unknown
 
 _SYSTEM = ("system", "developer")
 _MARK = "cache_control"
@@ -82,7 +82,7 @@ def _block(role: str, block: Block) -> Iterator[Piece]:
     elif maker is not None:
         made = maker(block)
     else:
-        made = (lost(role, type(block).__name__),)
+        made = (misplaced(role, block),)
     for piece in made:
         yield msgspec.structs.replace(piece, mark=mark) if mark and piece.kind is not Kind.LOST else piece
 
@@ -160,7 +160,7 @@ def _opaque(role: str, block: Opaque) -> Iterable[Piece]:
         name = str(value.get("name") or "")
         return call(ToolUse(id=_LEGACY + name, name=name, input=str(value.get("arguments") or "").encode()))
     kind = block.kind.lstrip("/") or "part"
-    return (lost(role, kind),) if role == "assistant" else left_out(role, kind)
+    return (gone(role, kind),) if role == "assistant" else left_out(role, kind)
 
 
 _MAKERS: dict[tuple[bool, type[Block]], Callable[[Any], Iterable[Piece]]] = {

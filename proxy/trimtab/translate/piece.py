@@ -7,12 +7,19 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from trimtab.conversation import DialectName, Message
+from trimtab.conversation import Block, DialectName, Document, Image, Message, Thinking, ToolResult, ToolUse
 
 LEFT_OUT = "[left out by the proxy: {}]"
 """The text in the place of what the other dialect cannot say."""
 
 _UNFIT = re.compile(r"[^A-Za-z0-9_.-]")
+_NAMES: Mapping[type[Block], str] = {
+    Document: "document",
+    Image: "image",
+    Thinking: "thinking",
+    ToolResult: "tool_result",
+    ToolUse: "tool_use",
+}
 _NOTHING = (b"null", b"[]", b"{}", b'""', b"false")
 
 
@@ -46,6 +53,8 @@ class Piece(msgspec.Struct, frozen=True, gc=False):
     """The cache mark that the client put on it."""
     media: "tuple[Piece, ...]" = ()
     """Images and files of a result, where the target has no place for them inside it."""
+    whole: bool = False
+    """Of what was lost: whether it is all of a part, and not a member that only describes one."""
 
 
 class Call(NamedTuple):
@@ -66,7 +75,7 @@ class Rendering(NamedTuple):
 class Said:
     """The pieces of one message, what the pass wants to know of them, and how they were joined the last time."""
 
-    __slots__ = ("assistant", "calls", "lost", "marked", "pieces", "rendering", "results", "silent", "speaks")
+    __slots__ = ("assistant", "calls", "gone", "lost", "marked", "pieces", "rendering", "results", "silent", "speaks")
 
     def __init__(self, pieces: tuple[Piece, ...], *, assistant: bool, silent: bool = False) -> None:
         self.pieces = pieces
@@ -77,6 +86,7 @@ class Said:
         self.results = any(piece.kind is Kind.RESULT for piece in pieces)
         self.speaks = bool(self.calls) or any(piece.kind is Kind.TEXT and piece.body for piece in pieces)
         self.lost = tuple(piece.body.decode() for piece in pieces if piece.kind is Kind.LOST)
+        self.gone = frozenset(piece.body.decode() for piece in pieces if piece.whole)
         self.marked = any(piece.mark for piece in pieces)
         self.rendering: Rendering | None = None
 
@@ -106,8 +116,18 @@ _KEYS: Mapping[DialectName, str] = {"chat": "said:chat", "messages": "said:messa
 
 
 def lost(role: str, name: str) -> Piece:
-    """The report of what the other dialect cannot say; `name` may be the client's own word."""
+    """The report of a member that the other dialect cannot say; `name` may be the client's own word."""
     return Piece(role, Kind.LOST, word(name).encode())
+
+
+def gone(role: str, name: str) -> Piece:
+    """The report of a part that is lost with all that it says."""
+    return Piece(role, Kind.LOST, word(name).encode(), whole=True)
+
+
+def misplaced(role: str, block: Block) -> Piece:
+    """The report of a part that the other dialect has no place for on this side: a call of the user, say."""
+    return gone(role, _NAMES[type(block)])
 
 
 def word(name: str) -> str:
@@ -127,7 +147,7 @@ def inside(value: str) -> bytes:
 
 def left_out(role: str, what: str) -> tuple[Piece, Piece]:
     """A text in the place of something, and the report."""
-    return text(role, LEFT_OUT.format(what)), lost(role, what)
+    return text(role, LEFT_OUT.format(what)), gone(role, what)
 
 
 def members(raw: bytes) -> Mapping[str, msgspec.Raw]:

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from trimtab.conversation import Conversation, DialectName, Message, Text
-from trimtab.errors import Cause, ProxyError
+from trimtab.errors import BadRequest, Cause, ProxyError
 from trimtab.kept import kept
 from trimtab.models import Target
 from trimtab.translate import (
@@ -36,6 +36,8 @@ class Translated(msgspec.Struct, frozen=True):
     """The client's stop words that are not in the body."""
     told_schema: Any = None
     """The client's schema for the reply's JSON, where the body tells it in words only."""
+    tools: tuple[str, ...] = ()
+    """Those names among `dropped` that are kinds of tools."""
 
 
 _TOLD = 64
@@ -79,11 +81,20 @@ def translate(conversation: Conversation, target: Target) -> Translated:
     if target.dialect == conversation.dialect:
         fitted = own.fitted(draft)
         return Translated(fitted.render(), _told(draft), draft.stop_words)
+    if not conversation.messages:
+        raise BadRequest("the list 'messages' is empty: send at least one message", param="messages")
     _HEADS[conversation.dialect, target.dialect](draft)
     body = _WRITERS[target.dialect](draft, partial(_said, conversation, target.dialect))
     if conversation.dialect == "responses":
         draft.dropped = dict.fromkeys(head_responses.told(draft.dropped))
-    return Translated(body, _told(draft), draft.stop_words, draft.told_schema)
+    return Translated(body, _told(draft), draft.stop_words, draft.told_schema, tuple(draft.tools))
+
+
+def gone(conversation: Conversation, dialect: DialectName) -> frozenset[str]:
+    """The kinds of parts and items that are not said at all in a dialect; those of its own are all said."""
+    if dialect == conversation.dialect:
+        return frozenset()
+    return frozenset[str]().union(*(said.gone for said in _said(conversation, dialect)))
 
 
 def _told(draft: Draft) -> tuple[str, ...]:

@@ -26,7 +26,7 @@ from trimtab.dialects.responses_blob import unseal
 from trimtab.dialects.responses_request import kind_of
 from trimtab.translate import chat_pieces, messages_pieces
 from trimtab.translate.media import chat_image, messages_document, messages_image
-from trimtab.translate.piece import Kind, Maker, Piece, decoded, left_out, lost, members, text, unknown
+from trimtab.translate.piece import Kind, Maker, Piece, decoded, gone, left_out, lost, members, misplaced, text, unknown
 
 _SAYS_NOTHING = frozenset({"type", "id", "status", "created_by", "caller", "async"})
 _ITEMS: Mapping[str, frozenset[str]] = {
@@ -56,7 +56,7 @@ def make(dialect: DialectName, message: Message) -> Iterator[Piece]:
         yield lost(role, name)
     if not message.role:
         if kind not in _QUIET:
-            yield lost(role, kind)
+            yield gone(role, kind)
         return
     found = False
     for block in message.blocks:
@@ -83,7 +83,7 @@ def _block(dialect: DialectName, role: str, block: Block) -> Iterator[Piece]:
     elif maker is not None:
         yield from maker(dialect, block)
     else:
-        yield lost(role, type(block).__name__)
+        yield misplaced(role, block)
 
 
 def _unsaid(role: str, block: Block) -> Iterator[Piece]:
@@ -109,8 +109,12 @@ def _image(dialect: DialectName, block: Any) -> Iterable[Piece]:
 def _document(dialect: DialectName, block: Any) -> Iterable[Piece]:
     given = decoded(block.raw)
     data = given.get("file_data")
+    url = given.get("file_url")
+    if dialect == "messages" and not data and isinstance(url, str) and url.startswith(("http://", "https://")):
+        source = {"type": "url", "url": url}
+        return (Piece("user", Kind.FILE, msgspec.json.encode({"type": "document", "source": source})),)
     if not isinstance(data, str) or not data:
-        # An address or an id that only its vendor can follow.
+        # An id that only its vendor can follow, or an address where chat has no place for one.
         return left_out("user", "file")
     data = data if data.startswith("data:") else f"data:application/pdf;base64,{data}"
     part = {"type": "file", "file": {"filename": given.get("filename") or "document.pdf", "file_data": data}}
@@ -144,7 +148,7 @@ def _result(dialect: DialectName, block: Any) -> Iterable[Piece]:
 def _opaque(role: str, block: Opaque) -> Iterable[Piece]:
     """What we do not know: a text stands in its place where the user says it, elsewhere it goes; it is always told."""
     kind = block.kind or "part"
-    return left_out("user", kind) if role == "user" else (lost(role, kind),)
+    return left_out("user", kind) if role == "user" else (gone(role, kind),)
 
 
 _MAKERS: Mapping[tuple[bool, type[Block]], Callable[[DialectName, Any], Iterable[Piece]]] = {

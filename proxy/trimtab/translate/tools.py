@@ -12,6 +12,7 @@ from trimtab.splice import decode
 from trimtab.translate.draft import Draft
 from trimtab.translate.marks import with_mark
 from trimtab.translate.names import tool_name
+from trimtab.translate.piece import word
 from trimtab.translate.typed_tools import typed
 
 _UNIONS = ("anyOf", "oneOf", "allOf")
@@ -51,7 +52,7 @@ def to_chat(draft: Draft) -> list[bytes]:
         kind = given.get("type")
         known = typed(str(kind)) if kind not in (None, "custom") else ("", given.get("input_schema"))
         if known is None:
-            draft.drop(str(kind))
+            draft.drop_tool(str(kind))
             continue
         _report(draft, given, _MESSAGES if kind in (None, "custom") else frozenset(given))
         function: dict[str, Any] = {"name": tool_name(tool.name, "chat")}
@@ -70,7 +71,7 @@ def to_messages(draft: Draft) -> list[bytes]:
     for index, raw in enumerate((*(tool.raw for tool in draft.conversation.tools), *_legacy(draft))):
         given = decode(raw, dict[str, Any], f"tools[{index}]")
         if given.get("type", "function") != "function":
-            draft.drop(str(given["type"]))
+            draft.drop_tool(str(given["type"]))
             continue
         nested = isinstance(given.get("function"), dict)
         function: dict[str, Any] = given["function"] if nested else given
@@ -80,9 +81,19 @@ def to_messages(draft: Draft) -> list[bytes]:
         if description := function.get("description"):
             tool["description"] = description
         tool["input_schema"] = schema(function.get("parameters"))
+        if function.get("strict") is True:
+            _strict(draft, tool)
         mark = given.get("cache_control") or function.get("cache_control")
         made.append(_marked(draft, msgspec.json.encode(tool), mark))
     return made
+
+
+def offered(draft: Draft, name: str, said: str) -> None:
+    """Raise BadRequest unless a tool of this name is on offer, as both vendors do; the member `said` names it."""
+    known = {tool.name for tool in draft.conversation.tools}
+    known |= {str(msgspec.json.decode(raw).get("name")) for raw in _legacy(draft)}
+    if name not in known:
+        raise BadRequest(f"{said} names the tool '{word(name)}', which is not among the tools on offer", param=said)
 
 
 def _legacy(draft: Draft) -> list[bytes]:
@@ -90,6 +101,14 @@ def _legacy(draft: Draft) -> list[bytes]:
     if functions is not None and not isinstance(functions, list):
         raise BadRequest("functions is no list: send a list of functions, or 'tools'", param="functions")
     return [msgspec.json.encode(function) for function in functions or () if isinstance(function, dict)]
+
+
+def _strict(draft: Draft, tool: dict[str, Any]) -> None:
+    """Inputs by their schema are asked for where replies by a schema can be."""
+    if draft.target.upstream.json_schema:
+        tool["strict"] = True
+    else:
+        draft.drop("strict")
 
 
 def _marked(draft: Draft, raw: bytes, mark: Any) -> bytes:

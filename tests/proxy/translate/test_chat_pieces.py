@@ -20,7 +20,7 @@ def test_what_another_dialect_cannot_say_is_lost_and_told() -> None:
         (Kind.TEXT, "a"),
     ]
     assert made(user({"type": "new"})) == [(Kind.TEXT, "[left out by the proxy: new]"), (Kind.LOST, "new")]
-    assert made(user(use("a"))) == [(Kind.LOST, "ToolUse")]
+    assert made(user(use("a"))) == [(Kind.LOST, "tool_use")]
     assert made(assistant({"type": "thinking", "thinking": "", "signature": "s"})) == []
 
 

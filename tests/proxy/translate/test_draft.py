@@ -42,8 +42,18 @@ def test_a_number_is_clipped_and_what_is_none_dropped() -> None:
     assert (made.out, list(made.dropped)) == ({"a": 2, "d": 1}, ["a", "b", "c"])
     limited = draft(ZAI_CHAT)
     assert [limited.limit("n", value) for value in (5.0, 0, "x", None, 131_072)] == [5, None, None, None, 131_072]
-    assert not limited.dropped
-    assert (limited.limit("n", 10**9), list(limited.dropped)) == (131_072, ["n"])
+    assert list(limited.dropped) == ["n"]
+    fitting = draft(ZAI_CHAT)
+    assert [fitting.limit("n", value) for value in (5, None)] == [5, None]
+    assert not fitting.dropped
+    assert (fitting.limit("n", 10**9), list(fitting.dropped)) == (131_072, ["n"])
+
+
+def test_a_tool_is_dropped_by_its_kind() -> None:
+    made = draft()
+    made.drop_tool("web search")
+    made.drop("seed")
+    assert (list(made.dropped), list(made.tools)) == (["web_search", "seed"], ["web_search"])
 
 
 def test_each_member_goes_by_its_rule() -> None:

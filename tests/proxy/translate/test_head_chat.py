@@ -4,6 +4,7 @@ import msgspec
 import pytest
 
 from translating import CHAT, ZAI_CHAT, from_messages, model, user
+from trimtab.errors import BadRequest
 from trimtab.models import Target
 
 GLM_53, GLM_52 = (Target(ZAI_CHAT.upstream, model(name)) for name in ("glm-5.3", "glm-5.2"))
@@ -107,5 +108,33 @@ def test_a_stop_word_that_is_none_is_left_out() -> None:
 
 
 def test_a_tool_that_is_not_on_offer_cannot_be_chosen() -> None:
-    found = from_messages(ZAI_CHAT, user("hi"), tools=TOOLS, tool_choice={"type": "tool", "name": "b"})
+    for target in (CHAT, ZAI_CHAT):
+        with pytest.raises(BadRequest, match="'b', which is not among") as caught:
+            from_messages(target, user("hi"), tools=TOOLS, tool_choice={"type": "tool", "name": "b"})
+        assert caught.value.param == "tool_choice"
+
+
+def test_a_tool_of_the_vendors_own_that_is_chosen_is_dropped_with_its_choice() -> None:
+    search = {"type": "web_search_20250305", "name": "web_search"}
+    choice = {"type": "tool", "name": "web_search"}
+    found = from_messages(ZAI_CHAT, user("hi"), tools=[*TOOLS, search], tool_choice=choice)
     assert len(found.body["tools"]) == 1
+    assert found.body["messages"] == [{"role": "user", "content": "hi"}]
+    assert found.dropped == ("web_search_20250305", "tool_choice")
+
+
+def test_the_older_member_asks_for_json_too() -> None:
+    wanted = {"type": "json_schema", "schema": {"type": "object"}}
+    told = {"name": "output", "schema": {"type": "object"}, "strict": True}
+    made, dropped = head(CHAT, output_format=wanted)
+    assert (made["response_format"], dropped) == ({"type": "json_schema", "json_schema": told}, ())
+    assert head(ZAI_CHAT, output_format=wanted)[1] == ("output_format",)
+    assert head(CHAT, output_format={"type": "new"}) == ({}, ("output_format",))
+    newer = {"format": {**wanted, "schema": {"type": "array"}}}
+    both, _ = head(CHAT, output_format=wanted, output_config=newer)
+    assert both["response_format"]["json_schema"]["schema"] == {"type": "array"}
+
+
+def test_a_thought_that_is_not_to_be_shown_is_shown_and_told() -> None:
+    assert head(ZAI_CHAT, thinking={"type": "adaptive", "display": "omitted"})[1] == ("thinking.display",)
+    assert head(ZAI_CHAT, thinking={"type": "adaptive", "display": "summarized"})[1] == ()

@@ -49,7 +49,8 @@ def test_a_document_for_chat() -> None:
     assert found["file"] == {"filename": "plan.pdf", "file_data": "data:application/pdf;base64,JVBE"}
     assert document({"type": "text", "data": "t"}, title="notes.txt") == [(Kind.TEXT, "notes.txt\\n\\nt")]
     inner = [{"type": "text", "text": "a"}, {"type": "image"}, {"type": "text", "text": "b"}]
-    assert document({"type": "content", "content": inner}) == [(Kind.TEXT, "document\\n\\na\\nb")]
+    found = document({"type": "content", "content": inner})
+    assert found == [(Kind.TEXT, "document\\n\\na\\nb"), (Kind.LOST, "image")]
     assert document({"type": "content", "content": "c"}) == [(Kind.TEXT, "document\\n\\nc")]
     for source in ({"type": "file", "file_id": "f"}, None, "x"):
         assert [kind for kind, _ in document(source)] == [Kind.TEXT, Kind.LOST]

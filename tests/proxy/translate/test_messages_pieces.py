@@ -74,5 +74,5 @@ def test_only_a_mark_that_is_one_is_kept() -> None:
 
 def test_a_part_in_the_wrong_mouth_is_lost() -> None:
     part = {"type": "image_url", "image_url": {"url": "http://h/a"}}
-    assert made({"role": "assistant", "content": [part]}) == [(Kind.LOST, "Image")]
+    assert made({"role": "assistant", "content": [part]}) == [(Kind.LOST, "image")]
     assert made({"role": "system", "content": None}) == [(Kind.TEXT, "")]

@@ -166,7 +166,12 @@ def test_P13_leading_system_messages_are_blocks_in_their_order() -> None:
 def test_P14_a_system_message_alone_gets_a_user_turn() -> None:
     found = from_chat(MESSAGES, {"role": "system", "content": "only"})
     assert found.messages == [user(text("Please continue."))]
-    assert from_chat(MESSAGES).messages == found.messages
+
+
+def test_no_message_at_all_is_refused() -> None:
+    for translated, target in ((from_chat, MESSAGES), (from_messages, CHAT)):
+        with pytest.raises(BadRequest, match="'messages' is empty"):
+            translated(target)
 
 
 def test_P15_ids_are_put_into_plain_letters_and_back() -> None:

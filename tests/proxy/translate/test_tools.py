@@ -2,7 +2,7 @@ from typing import Any
 
 import pytest
 
-from translating import CHAT, MESSAGES, ZAI_CHAT, from_chat, from_messages, user
+from translating import CHAT, MESSAGES, ZAI_CHAT, ZAI_MESSAGES, from_chat, from_messages, user
 from trimtab.errors import BadRequest
 from trimtab.translate.tools import schema
 
@@ -52,11 +52,18 @@ def test_functions_become_tools() -> None:
     tools = [{"type": "function", "function": nested, **MARK}, {"type": "custom", "custom": {}}, {"name": "flat"}]
     found = from_chat(MESSAGES, user("hi"), tools=tools, functions=[{"name": "old", "parameters": OBJECT}, 5])
     assert found.body["tools"] == [
-        {"name": "a", "description": "d", "input_schema": OBJECT, **MARK},
+        {"name": "a", "description": "d", "input_schema": OBJECT, "strict": True, **MARK},
         {"name": "flat", "input_schema": OBJECT},
         {"name": "old", "input_schema": OBJECT},
     ]
     assert found.dropped == ("custom",)
+
+
+def test_inputs_by_their_schema_are_told_where_they_cannot_be_asked_for() -> None:
+    tools = [{"type": "function", "function": {"name": "a", "parameters": OBJECT, "strict": True}}]
+    found = from_chat(ZAI_MESSAGES, user("hi"), tools=tools)
+    assert found.body["tools"] == [{"name": "a", "input_schema": OBJECT}]
+    assert found.dropped == ("strict",)
 
 
 @pytest.mark.parametrize("translated", [from_chat, from_messages])

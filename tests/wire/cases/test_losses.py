@@ -21,6 +21,7 @@ FLAT = {"type": "function", "name": "read", "parameters": {"type": "object"}}
 PDF = {"type": "base64", "media_type": "application/pdf", "data": "JVBE"}
 SCHEMA = {"type": "json_schema", "schema": {"type": "object"}}
 NAMED = {"type": "json_schema", "json_schema": {"name": "n", "schema": {"type": "object"}}}
+SAID = {"role": "user", "content": "hi"}
 SEARCH = {"type": "web_search_20250305", "name": "web_search"}
 
 CHANGES: dict[str, tuple[str, dict[str, Any], str]] = {
@@ -66,6 +67,32 @@ CHANGES: dict[str, tuple[str, dict[str, Any], str]] = {
         "parallel_tool_calls",
     ),
     "more chances": (RESPONSES, {"top_logprobs": 3}, "top_logprobs"),
+    "included chances": (
+        RESPONSES,
+        {"include": ["message.output_text.logprobs"]},
+        "include.message.output_text.logprobs",
+    ),
+    "json in words": (RESPONSES, {"text": {"format": {**SCHEMA, "name": "n"}}}, "text.format"),
+    "json in words in chat": (
+        RESPONSES,
+        {"model": GLM_CHAT, "text": {"format": {**SCHEMA, "name": "n"}}},
+        "text.format",
+    ),
+    "an unknown form": (RESPONSES, {"model": GLM_CHAT, "text": {"format": {"type": "grammar"}}}, "text.format"),
+    "kept elsewhere": (RESPONSES, {"conversation": "conv_1"}, "conversation"),
+    "a template": (RESPONSES, {"prompt": {"id": "pmpt_1"}}, "prompt"),
+    "an item of the vendor": (RESPONSES, {"input": [SAID, {"type": "item_reference", "id": "i"}]}, "item_reference"),
+    "a foreign compaction": (RESPONSES, {"input": [{"type": "compaction", "encrypted_content": "x"}]}, "compaction"),
+    "an unknown item": (RESPONSES, {"input": [SAID, {"type": "hologram"}]}, "hologram"),
+    "a film": (RESPONSES, {"input": [{"role": "user", "content": [{"type": "input_video"}]}]}, "input_video"),
+    "code": (RESPONSES, {"tools": [{"type": "code_interpreter", "container": "c"}]}, "code_interpreter"),
+    "drawing": (RESPONSES, {"tools": [{"type": "image_generation"}]}, "image_generation"),
+    "freeform": (CHAT, {"tools": [{"type": "custom", "custom": {"name": "c"}}]}, "custom"),
+    "a film in chat": (CHAT, {"messages": [user("a"), user({"type": "video_url"})]}, "video_url"),
+    "a block": (MESSAGES, {"messages": [user({"type": "hologram"})]}, "hologram"),
+    "json by the older member": (MESSAGES, {"output_format": SCHEMA}, "output_format"),
+    "no text in the prompt": (MESSAGES, {"system": [{"type": "image"}]}, "system"),
+    "an unknown tool in messages": (MESSAGES, {"tools": [{"type": "new_1", "name": "new"}]}, "new_1"),
 }
 REFUSED: dict[str, tuple[str, dict[str, Any], str]] = {
     # What would be wrong without being told is refused in either mode.
