@@ -285,6 +285,7 @@ async def main(count: int, seed: int) -> int:
     upstream.close()
     violations, blocks = fuzzer.violations, proxy.report.get("blocks_ms", [])
     violations += [f"in the log: {line[:300]}" for line in proxy.report.get("errors", ["no report: it crashed"])]
+    violations += [f"in the log: {line[:300]}" for line in log.splitlines() if " ERROR " in line][:20]
     violations += [f"the loop was blocked for {block} ms" for block in blocks if block > BLOCK_MS]
     print(f"{count} requests in {perf_counter() - begun:.0f} s, seed {seed}, {len(fuzzer._seeds)} seeds")
     print("answers: " + ", ".join(f"{status}: {n}" for status, n in sorted(fuzzer.statuses.items())))

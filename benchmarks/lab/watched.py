@@ -76,7 +76,8 @@ class Look:
         while True:
             await asyncio.sleep(TICK)
             now, all_now, clock, late = time.thread_time(), time.process_time(), time.monotonic(), waits.seconds()
-            spent, most = now - before, min(all_now - whole, clock - self._ticked - (late - waited))
+            spent, ready = now - before, clock - self._ticked - (late - waited)
+            most = max(spent, min(all_now - whole, ready))
             if spent > 0.01:
                 self.blocks = sorted((*self.blocks, spent), reverse=True)[:20]
             if max(spent, most) > LATE and len(self.held) < 10_000:
