@@ -66,7 +66,7 @@ class Respelling(Listener):
 
     def __call__(self, events: Sequence[Event]) -> Sequence[Event]:
         """The events as the stages pass them on, who see the client's names."""
-        after = super().__call__(self._ids.own(respelled(events, self._spelling)))
+        after = super().__call__(respelled(self._ids.own(events), self._spelling))
         if self._see is not None:
             self._see(after)
         return after

@@ -1,11 +1,14 @@
 """Replies of a translated request: the client's own names of calls and tools come back."""
 
+import re
 from collections.abc import Sequence
 
 from trimtab.conversation import DialectName
 from trimtab.dialects.ids import Token, token
 from trimtab.events import Event, ToolStart, replace
-from trimtab.translate.names import Spelling, call_id
+from trimtab.translate.names import Spelling, squeezed
+
+_PLAIN = re.compile(r"[A-Za-z0-9_-]+")
 
 
 def respelled(events: Sequence[Event], spelling: Spelling) -> Sequence[Event]:
@@ -48,7 +51,7 @@ class OwnIds:
     def _fresh(self, given: str) -> str:
         if not given or given in self._given:
             given = f"call_{self._make()}"
-        elif self._client == "messages":
-            given = call_id(given, "messages")
+        elif self._client == "messages" and not _PLAIN.fullmatch(given):
+            given = squeezed(given)
         self._given.add(given)
         return given

@@ -27,5 +27,7 @@ def test_each_call_of_a_reply_has_an_id_of_its_own() -> None:
     [plain] = OwnIds("messages").own(odd)
     assert isinstance(plain, ToolStart)
     assert plain.id == squeezed("functions.read:0")
+    long = [ToolStart("i" * 90, "read", 7)]
+    assert OwnIds("messages").own(long) is long
     text = [TextDelta("b")]
     assert ids.own(text) is text
