@@ -107,7 +107,7 @@ class Chat(Dialect):
 
     def unfold(self, body: bytes) -> list[Event]:
         """The events of a non-streaming reply. Raises UpstreamError when it is none."""
-        return chat_reply.unfold(body)
+        return chat_reply.unfold(body, self._token)
 
     def fold(self, events: Iterable[Event], model: str) -> bytes:
         """The non-streaming reply for a whole sequence of events. Raises UpstreamError when it failed."""

@@ -27,8 +27,8 @@ from trimtab.events import (
 )
 
 
-def unfold(body: bytes) -> list[Event]:
-    """The events of a whole reply. Raises UpstreamError when it is none."""
+def unfold(body: bytes, token: Token) -> list[Event]:
+    """The events of a whole reply; a call without an id gets one. Raises UpstreamError when it is none."""
     try:
         reply = _read(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
@@ -41,7 +41,7 @@ def unfold(body: bytes) -> list[Event]:
     native = choice.finish_reason or ""
     if failed := stops.broken(native):
         raise UpstreamError(failed.message, cause=failed.cause)
-    events: list[Event] = [Started(reply.id or "", reply.model or ""), *_blocks(choice)]
+    events: list[Event] = [Started(reply.id or "", reply.model or ""), *_blocks(choice, token)]
     called = any(isinstance(event, ToolStart) for event in events)
     refused = bool((choice.message or choice.delta or Delta()).refusal)
     reason = stops.reason(native, called=called, refused=refused) if native else StopReason.END
@@ -56,7 +56,7 @@ def _read(body: bytes) -> Chunk:
         return loose.chunk(body)
 
 
-def _blocks(choice: Choice) -> list[Event]:
+def _blocks(choice: Choice, token: Token) -> list[Event]:
     message = choice.message or choice.delta or Delta()
     events: list[Event] = []
     index = 0
@@ -66,9 +66,9 @@ def _blocks(choice: Choice) -> list[Event]:
     for text in filter(None, (message.content, message.refusal)):
         events += [TextDelta(text, index), BlockStop(index)]
         index += 1
-    for number, call in enumerate(message.calls):
+    for call in message.calls:
         function = call.function or Function()
-        start = ToolStart(call.id or f"call_{number}", function.name or "", index)
+        start = ToolStart(call.id or f"call_{token()}", function.name or "", index)
         events += [start, ToolDelta(function.arguments or "{}", index), BlockStop(index)]
         index += 1
     return events

@@ -190,9 +190,10 @@ def test_a_body_that_is_no_reply(body: bytes, cause: Cause) -> None:
 
 
 def test_an_odd_reply_is_still_read() -> None:
-    assert CHAT.unfold(b'{"choices":[{"message":{"content":null,"tool_calls":[{"function":{"name":"n"}}]}}]}') == [
+    chat, calls = Chat(lambda: "new"), b'[{"function":{"name":"n"}}]'
+    assert chat.unfold(b'{"choices":[{"message":{"content":null,"tool_calls":%b}}]}' % calls) == [
         Started(),
-        ToolStart("call_0", "n", 0),
+        ToolStart("call_new", "n", 0),
         ToolDelta("{}", 0),
         BlockStop(0),
         Finished(StopReason.END),

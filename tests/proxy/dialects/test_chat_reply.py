@@ -5,7 +5,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from trimtab.dialects.chat_reply import fold, patch, unfold
+from trimtab.dialects.chat_reply import fold, patch
+from trimtab.dialects.chat_reply import unfold as unfold_
 from trimtab.errors import UpstreamError
 from trimtab.events import (
     BlockStop,
@@ -25,6 +26,10 @@ from trimtab.events import (
 def body(message: Any, finish: str | None = "stop", **members: Any) -> bytes:
     choice = {"index": 0, "message": message, "finish_reason": finish}
     return msgspec.json.encode({"id": "c", "model": "m", "choices": [choice], **members})
+
+
+def unfold(raw: bytes) -> list[Event]:
+    return unfold_(raw, lambda: "new")
 
 
 def folded(events: list[Event]) -> Any:
@@ -53,7 +58,7 @@ def test_a_call_outweighs_the_word_and_the_word_alone_is_no_call() -> None:
         *_, finished = unfold(body(message, word))
         assert isinstance(finished, Finished)
         assert finished.reason == reason
-    assert ToolStart("call_0", "f", 0) in unfold(body({"tool_calls": [call]}))
+    assert ToolStart("call_new", "f", 0) in unfold(body({"tool_calls": [call]}))
     assert ToolDelta("{}", 0) in unfold(body({"tool_calls": [call]}))
 
 
