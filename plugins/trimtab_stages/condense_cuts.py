@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 from trimtab.api import Conversation, Message, TokenCount
 from trimtab_stages.condense_mask import OPENS
+from trimtab_stages.condense_ranges import MARK
 from trimtab_stages.tool_results import Result, calls_of, results_of, told
 
 SHARE = 2
@@ -18,6 +19,7 @@ CUT = " lines cut here: too long for the window]\n"
 _DONE = re.compile(rf"^\[\d+ characters, \d+{re.escape(CUT[:-1])}$", re.MULTILINE)
 """The line. A turn that has one, or a result that was cleared, is not cut again: what is left is near the limit, on
 either side, and a second pass must change nothing."""
+_OPENS = MARK.encode()
 _MARKS = (OPENS.encode(), CUT[:-1].encode())
 HEAD = 0.6
 """How much of what is left is the beginning."""
@@ -59,6 +61,9 @@ def _turn(messages: Sequence[Message], count: TokenCount, turn: range, limit: in
     sizes = [len(result.text) for _, result in results]
     tokens = sum(count.messages[index] for index in {index for index, _ in results})
     if not results or tokens <= limit or any(_done(result.text) for _, result in results):
+        return {}
+    if any(_OPENS in messages[index].raw for index, _ in results):
+        # A text of ours stands beside them, and came when their size had been looked at.
         return {}
     most = _most(sizes, sum(sizes) * limit // tokens)
     going: dict[int, list[tuple[Result, str]]] = {}

@@ -49,12 +49,17 @@ class Session(NamedTuple):
 
 def sessions(number: int, seed: int = 0) -> Iterator[Session]:
     """So many conversations, in all dialects by turns, of 1 to 12 requests; every other three of them are `varied`."""
-    for index in range(number):
-        dialect = NAMES[index % len(NAMES)]
-        made = session(random.Random(f"{seed}:{index}"), dialect)
-        dice = random.Random(f"{seed}:{index}:varied")
-        more = varied(dice, dialect, made.messages, _Maker(dice).picture) if index // len(NAMES) % 2 else made.messages
-        yield made._replace(messages=more)
+    return (numbered(index, seed) for index in range(number))
+
+
+def numbered(index: int, seed: int = 0) -> Session:
+    """One of `sessions`."""
+    dialect = NAMES[index % len(NAMES)]
+    made = session(random.Random(f"{seed}:{index}"), dialect)
+    if not index // len(NAMES) % 2:
+        return made
+    dice = random.Random(f"{seed}:{index}:varied")
+    return made._replace(messages=varied(dice, dialect, made.messages, _Maker(dice).picture))
 
 
 def session(dice: random.Random, dialect: Name) -> Session:

@@ -6,6 +6,7 @@ from condensing import conversation_of
 from talks import call, result, said, text, user
 from trimtab.api import Conversation, TokenCount
 from trimtab_stages.condense_cuts import cut, cuts, shortened
+from trimtab_stages.condense_ranges import MARK
 
 LINES = "".join(f"line {number}\n" for number in range(1_000))
 
@@ -85,6 +86,13 @@ def test_a_turn_that_was_cut_is_left_as_it_is() -> None:
         "chat", "a", f"it ends with {LINES}\n[many characters, 9 lines cut here: too long for the window]\n"
     )
     assert [*cuts(conversation_of([user("go"), uses, quoting, two]), counted(made), 2_000)] == [2, 3]
+
+
+def test_a_result_beside_a_text_of_ours_was_looked_at_before() -> None:
+    large = f"[read_file for 'a.py'] Result:\n{LINES}"
+    for beside, number in (("go on", 1), (f"{MARK}: 6 messages of this conversation.]", 0)):
+        made = conversation_of([user(large, beside)])
+        assert len(cuts(made, counted(made), 2_000)) == number
 
 
 def test_a_turn_with_a_cleared_result_is_left_as_it_is() -> None:
