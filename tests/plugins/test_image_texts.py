@@ -47,6 +47,24 @@ def test_texts_of_a_template_are_counted() -> None:
     assert Told("{description}")(messages("a cat")[0]) == 0
 
 
+@pytest.mark.parametrize(
+    ("template", "said", "count"),
+    [
+        ("[Image]", "[Image]", 1),
+        ("[Image]", "[Image] x", 0),
+        ("[I {width}]", "[I ]", 1),
+        ("[I {width}]", "[I 3", 0),
+        ("[I {width}x{height}]", "[I 1x2x3]", 1),
+        ("[I {width}x{height}]", "[I 12]", 0),
+        ("[I {width}]]", "[I ]", 0),
+        ("[I {width} a{height}b", "[I 1 ab", 1),
+        ("[I {width} a{height}", "[I 1 a", 1),
+    ],
+)
+def test_a_text_is_its_template_with_something_in_the_fields(template: str, said: str, count: int) -> None:
+    assert Told(template)(messages(text(said))[0]) == count
+
+
 def test_an_image_by_its_address_has_no_known_size() -> None:
     assert text_for("{width}x{height}", Image(url="https://a.test/b.png"), None) == "?x?"
 
