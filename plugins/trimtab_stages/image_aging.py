@@ -32,7 +32,17 @@ from trimtab.api import (
 from trimtab_stages import image_texts
 from trimtab_stages.condense_ranges import last_word, said
 from trimtab_stages.frozen_texts import FrozenTexts
-from trimtab_stages.image_places import Moment, images_of, means, moments, refers, rests, weighed, without
+from trimtab_stages.image_places import (
+    Moment,
+    images_of,
+    means,
+    moments,
+    refers,
+    requests_in,
+    rests,
+    weighed,
+    without,
+)
 
 KIND = "image-description"
 AT_ONCE = 4
@@ -41,8 +51,8 @@ SECONDS = 30.0
 """How long the vision model has for one."""
 REST = 60.0
 """Seconds without a question after one that failed."""
-APART = 20
-"""Messages between two moments for the model that sees the images: every one is an epoch there."""
+APART = 10
+"""Requests between two moments for the model that sees the images: every one is an epoch there."""
 
 
 class ImageAgingOptions(StageOptions, frozen=True, kw_only=True):
@@ -125,7 +135,7 @@ class ImageAging(Stage[ImageAgingOptions]):
         """The moments that have come, and whether the last one leaves no image, so that the text goes elsewhere.
 
         Two models see two conversations. To the one that reads text all images are texts. The one that sees gets an
-        image as it got it before; where images became texts it follows 20 messages apart, since that breaks its cache
+        image as it got it before; where images became texts it follows ten requests apart, since that breaks its cache
         when a new image comes. A moment waits for the first request whose user does not speak of an image: that is
         read from the messages, so that a request which comes again, or is gone back to, is sent as it was. While the
         user speaks of one nothing becomes a text anew, and one that is meant is shown to the model that sees.
@@ -180,7 +190,7 @@ class ImageAging(Stage[ImageAgingOptions]):
         for moment in reversed(found[:-1]):
             held = await self._record(exchange, moment)
             if held is not None and held.form:
-                if found[-1].at - moment.at < APART:
+                if requests_in(exchange.received.messages, moment.at, found[-1].at) < APART:
                     keys[: len(held.texts)] = held.texts
                 break
         return tuple(keys)

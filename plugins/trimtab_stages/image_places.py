@@ -11,8 +11,8 @@ from trimtab_stages.env_json import mark_of, marked
 
 BATCH = 10
 """Old images that go together while newer ones keep coming: about 20,000 tokens, so that the edit pays."""
-APART = 20
-"""Messages between two such moments: ten requests."""
+APART = 10
+"""Requests between two such moments."""
 UNKNOWN = 1_500
 """Tokens of an image whose size is not known."""
 INSTEAD = 100
@@ -59,14 +59,15 @@ def moments(
     """The moments at which images became old, oldest first.
 
     Images are old when `threshold` messages have passed since the newest one: then all of them go. While new ones keep
-    coming, those that are old go in batches. `apart` is how many messages lie between two moments at least. A function
+    coming, those that are old go in batches. `apart` is how many requests lie between two moments at least. A function
     of the messages before each moment: a longer conversation has the same ones, and perhaps more. `told` counts the
     texts that stand for images already: with them a second pass finds the moments of the first.
     """
     found: list[Moment] = []
     waiting: list[tuple[int, int]] = []
-    newest, last = 0, -APART
+    newest, last, requests = 0, -APART, 0
     for index, passed, images in _passed(messages, told):
+        requests += index > 0 and _answers(messages, index - 1)
         if images:
             newest = passed
             waiting += [(index, passed)] * images
@@ -74,11 +75,21 @@ def moments(
             continue
         old = [place for place, at in waiting if passed - at >= threshold]
         all_old = passed - newest >= threshold
-        if (all_old and index - last >= apart) or (len(old) >= BATCH and index - last >= APART):
+        if (all_old and requests - last >= apart) or (len(old) >= BATCH and requests - last >= APART):
             found.append(Moment(index, old[-1] + 1))
             waiting = waiting[len(old) :]
-            last = index
+            last = requests
     return found
+
+
+def requests_in(messages: Sequence[Message], start: int, until: int) -> int:
+    """How many requests messages[start:until] were the answers to."""
+    return sum(_answers(messages, index) for index in range(start, until))
+
+
+def _answers(messages: Sequence[Message], index: int) -> bool:
+    """Whether an answer begins there: several calls at once bring more messages, and in Responses more items."""
+    return messages[index].role == "assistant" and (index == 0 or messages[index - 1].role != "assistant")
 
 
 def rests(messages: Sequence[Message], threshold: int) -> list[Moment]:

@@ -8,7 +8,18 @@ import pytest
 from talks import body, call, picture, png, result, said, text, user
 from trimtab.api import Message, picture_of, tokens_of
 from trimtab.testing import StageBench
-from trimtab_stages.image_places import INSTEAD, Moment, images_of, means, moments, refers, rests, weighed, without
+from trimtab_stages.image_places import (
+    INSTEAD,
+    Moment,
+    images_of,
+    means,
+    moments,
+    refers,
+    requests_in,
+    rests,
+    weighed,
+    without,
+)
 
 
 def messages(said_: list[dict[str, Any]], dialect: str = "chat") -> tuple[Message, ...]:
@@ -64,7 +75,16 @@ def test_while_images_keep_coming_ten_old_ones_go_together_and_never_the_newest(
 
 def test_moments_lie_apart_where_each_is_an_epoch() -> None:
     assert untils(moments(talk(40, 0, 10, 20), 8, apart=0)) == [1, 11, 21]
-    assert untils(moments(talk(40, 0, 10, 20), 8, apart=20)) == [1, 21]
+    assert untils(moments(talk(40, 0, 10, 20), 8, apart=10)) == [1, 21]
+
+
+def test_several_calls_at_once_are_one_request() -> None:
+    """Of messages alone ten requests of three calls each would take four."""
+    step = [said("so"), *(result("chat", f"c{number}", "ok") for number in range(3)), user("on")]
+    made = messages([user(text("see"), picture(data=png())), *step * 2, user(picture(data=png(seed="b"))), *step * 9])
+    assert requests_in(made, 0, len(made)) == 11
+    assert untils(moments(made, 8, apart=0)) == [1, 12]
+    assert untils(moments(made, 8, apart=10)) == [1]
 
 
 def test_a_rest_comes_once_for_each_newest_image() -> None:
