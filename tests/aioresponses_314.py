@@ -1,8 +1,8 @@
 """aioresponses 0.7.9 beside aiohttp 3.14.
 
 aiohttp 3.14 made `stream_writer` a required argument of ClientResponse; aioresponses does not know it yet and fails
-with a TypeError (its issue 289). Give `response_class=Response314` until a test in tests/proxy/test_upstream.py says
-that it is unneeded.
+with a TypeError (its issue 289). Give `response_class=Response314` until a test in
+tests/proxy/upstream/test_pool.py says that it is unneeded.
 """
 
 from types import SimpleNamespace

@@ -132,6 +132,16 @@ def _client(agent: str, sdk: bool) -> Client:
     return Client("sdk" if sdk else "", retries=sdk)
 
 
+def breaks_off(client: Client, error: ProxyError) -> bool:
+    """Whether an open stream breaks off for a client, with no word of the error, because it then asks again.
+
+    So does one that an upstream ended as overloaded, which may be over at once; other errors it may meet every time.
+    """
+    if not client.resends or not isinstance(error, UpstreamError):
+        return False
+    return error.broken or error.cause is Cause.OVERLOADED
+
+
 def retry_after(headers: Mapping[str, str], now: float) -> float | None:
     """Seconds that an answer asks to wait, `now` being seconds since 1970; None where it asks for none."""
     fields = {name.lower(): value.strip() for name, value in headers.items()}

@@ -45,6 +45,10 @@ _NO_CHOICE = re.compile(rb'"choices"[ ]*:[ ]*\[[ ]*\]')
 _USAGE = re.compile(rb'"usage"[ ]*:[ ]*\{')
 
 
+def _never(error: ProxyError) -> bool:
+    return False
+
+
 class Respelling(Listener):
     """Passes events on with the client's own names of calls and tools, where the upstream knows them by others.
 
@@ -84,15 +88,17 @@ class Relay:
         *,
         annotated: bool = False,
         shown: Shown | None = None,
+        raises: Callable[[ProxyError], bool] = _never,
     ) -> None:
         """`shown` is what the client has seen of earlier attempts; with it, failures are raised as long as another
-        attempt could go on behind it."""
+        attempt could go on behind it. `raises` tells which are raised even then, in place of being told."""
         self._exchange = exchange
         self._annotated = annotated
         self._characters = 0
         self._listener = listener
         self._client = client
         self._shown = shown
+        self._raises = raises
         self._follows = shown is not None and shown.begun
         self._noted: list[Event] = []
         self._hold = Hold() if shown is not None and shown.hold else None
@@ -182,7 +188,7 @@ class Relay:
         try:
             return self._frame(frame)
         except ProxyError as error:
-            if not self._begun or self._shown is not None:
+            if not self._begun or self._shown is not None or self._raises(error):
                 raise
             self.ended = True
             self._exchange.outcome.error = error = overflow.told(self._exchange, error)
@@ -214,9 +220,10 @@ class Relay:
         for event in events:
             observe(self._exchange, event)
             if isinstance(event, Failed):
+                error = UpstreamError(event.message, cause=event.cause)
                 own = self._passes and self._shown is None and self._client.tells(frame, event)
-                if not self._begun or not own:
-                    raise UpstreamError(event.message, cause=event.cause)
+                if not self._begun or not own or self._raises(error):
+                    raise error
                 self.ended = True
         known = self._wanted(events)
         self._characters += sum(map(extras.size, known))

@@ -27,7 +27,7 @@ from trimtab.models import Target
 from trimtab.outgoing import call_for, refusal, relieved
 from trimtab.overflow import told
 from trimtab.pipeline import Listener, Pipeline
-from trimtab.policy import client_of
+from trimtab.policy import breaks_off, client_of
 from trimtab.rescue import Shown
 from trimtab.runtime import Runtime
 from trimtab.translate import Spelling, spelling
@@ -171,7 +171,13 @@ class Serving:
             await self._fold(watch, target, response)
             return
         passing = relay.Relay(
-            self._exchange, self._listener(), upstream, self._dialect, annotated=extra, shown=self._shown
+            self._exchange,
+            self._listener(),
+            upstream,
+            self._dialect,
+            annotated=extra,
+            shown=self._shown,
+            raises=partial(breaks_off, self._client),
         )
         outcome = self._exchange.outcome
         while chunk := await response.chunk():
@@ -277,7 +283,7 @@ class Serving:
         outcome = self._exchange.outcome
         outcome.error = error = told(self._exchange, error)
         passed = error.headers if isinstance(error, UpstreamError) else {}
-        if isinstance(error, UpstreamError) and error.broken and self._client.resends and self._writer.status:
+        if self._writer.status and breaks_off(self._client, error):
             self._writer.break_off()
             return
         try:

@@ -71,7 +71,7 @@ def test_the_core_knows_no_stage() -> None:
 
 
 def test_only_the_upstream_talks_to_upstreams() -> None:
-    assert found(CORE, "aiohttp").keys() == {"upstream.py", "straight.py"}
+    assert found(CORE, "aiohttp").keys() == {"upstream/pool.py", "upstream/straight.py"}
     assert found(CORE, "requests", "httpx", "urllib3") == {}
 
 

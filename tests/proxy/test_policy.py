@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from trimtab.dialects.problems import cause_of
-from trimtab.errors import BadRequest, Cause, StageFailed, UpstreamError, UpstreamTimeout
+from trimtab.errors import BadRequest, Cause, ProxyError, StageFailed, UpstreamError, UpstreamTimeout
 from trimtab.policy import (
     Budget,
     Client,
@@ -15,6 +15,7 @@ from trimtab.policy import (
     Policy,
     Retry,
     Situation,
+    breaks_off,
     client_of,
     failure_of,
     retry_after,
@@ -188,6 +189,21 @@ def test_clients_are_known_by_their_headers(
     found = client_of({"user-agent": agent, **headers})
     assert (found.name, found.retries, found.gives_up) == (name, retries, gives_up)
     assert found.resends is ("runtime/bun/" in agent)
+
+
+@pytest.mark.parametrize(
+    ("error", "breaks"),
+    [
+        (UpstreamError("lost", broken=True), True),
+        (UpstreamError("busy", cause=Cause.OVERLOADED), True),
+        (UpstreamError("wrong"), False),
+        (UpstreamError("slow down", cause=Cause.RATE_LIMIT), False),
+        (ProxyError("ours", cause=Cause.OVERLOADED), False),
+    ],
+)
+def test_a_stream_breaks_off_for_those_who_ask_again_then(error: ProxyError, breaks: bool) -> None:
+    assert breaks_off(Client(resends=True), error) is breaks
+    assert breaks_off(Client(retries=True), error) is False
 
 
 @pytest.mark.parametrize(

@@ -132,7 +132,7 @@ BUN = (
 
 
 @pytest.mark.parametrize("agent", BUN, ids=["cline", "kilo"])
-@pytest.mark.parametrize("how", ["reset", "end", "error"])
+@pytest.mark.parametrize("how", ["reset", "end", "overloaded", "error"])
 @pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/messages"])
 async def test_a_client_whose_runtime_asks_again_gets_the_break_itself(
     tmp_path: Path, how: str, agent: str, path: str
@@ -146,8 +146,9 @@ async def test_a_client_whose_runtime_asks_again_gets_the_break_itself(
         if how == "reset":
             link.abort()
         else:
-            failed = b'event: error\ndata: {"type":"error","error":{"message":"busy"}}\n\n'
-            await link.chunk(failed if how == "error" else b"")
+            kind = b"overloaded_error" if how == "overloaded" else b"server_error"
+            failed = b'event: error\ndata: {"type":"error","error":{"type":"%s","message":"busy"}}\n\n' % kind
+            await link.chunk(b"" if how == "end" else failed)
 
     async with playing(breaks) as upstream, proxying(tmp_path, upstream.url, pipelines=PLAIN) as proxy:
         reader, writer = await connect(proxy.url)
@@ -159,7 +160,7 @@ async def test_a_client_whose_runtime_asks_again_gets_the_break_itself(
             assert said.endswith(b"\r\n" + piece + b"\r\n")
             # The connection closes behind the booked end; that of an error event leaves before it.
             counters = json.loads((await exchange(proxy.url, "GET", "/health?verbose=1")).body)["counters"]
-            assert counters["failed.upstream"] == 1
+            assert counters["failed.overloaded" if how == "overloaded" else "failed.upstream"] == 1
         writer.close()
 
 

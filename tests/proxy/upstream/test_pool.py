@@ -20,7 +20,7 @@ from trimtab.upstream import Call, Forwarder, Response, State
 pytestmark = pytest.mark.anyio
 
 ADDRESS = "http://name:word@up.test/v1/messages"
-"""One that aiohttp's session is asked for, which aioresponses mocks; tests/proxy/test_straight.py has the others."""
+"""One that aiohttp's session is asked for, which aioresponses mocks; test_straight.py has the others."""
 KEY = ConnectionKey("up.test", 80, False, True, None, None, None)
 
 

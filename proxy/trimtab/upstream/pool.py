@@ -11,8 +11,9 @@ from urllib.request import getproxies, proxy_bypass
 import msgspec
 from yarl import URL
 
-from trimtab import straight, trust
+from trimtab import trust
 from trimtab.errors import LOST, UpstreamError, UpstreamTimeout
+from trimtab.upstream import straight
 
 with trust.later():
     import aiohttp

@@ -8,7 +8,7 @@ import aiohttp
 import pytest
 from yarl import URL
 
-from trimtab import straight
+from trimtab.upstream import straight
 
 pytestmark = pytest.mark.anyio
 
