@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 import msgspec
 
 from trimtab import extras, overflow
-from trimtab.conversation import Conversation
+from trimtab.conversation import Conversation, DialectName
 from trimtab.dialects import stops
 from trimtab.dialects.base import Decoder, Dialect
 from trimtab.dialects.sse import Framer, parse
@@ -36,7 +36,7 @@ from trimtab.gauge import Gauge
 from trimtab.pipeline import Listener, Pipeline
 from trimtab.rescue import Hold, Shown
 from trimtab.stopwords import StopWords
-from trimtab.translate import OwnIds, Spelling, respelled
+from trimtab.translate import OwnIds, Spelling, respelled, unshown
 
 _BLOCKS = (TextDelta, ThinkingDelta, ToolStart, ToolDelta, BlockStop)
 _ALWAYS = (Started, Finished, Failed)
@@ -102,6 +102,7 @@ class Relay:
         self._follows = shown is not None and shown.begun
         self._noted: list[Event] = []
         self._hold = Hold() if shown is not None and shown.hold else None
+        self._from = upstream.name
         self._passes = upstream.name == client.name and not self._follows
         """Whether frames leave as bytes; no longer once a stage left no frame for its events."""
         asked = wants_usage(exchange)
@@ -204,6 +205,8 @@ class Relay:
             frame = b""
         if self._gauge is not None and not _told_usage(self._exchange):
             self._gauge.add(frame)
+        if not self._passes:
+            name_unshown(self._exchange, self._from, frame)
         if events:
             return self._pass(events, frame)
         if not self._passes:
@@ -381,6 +384,8 @@ def gather(exchange: Exchange, upstream: Dialect, body: bytes) -> list[Event]:
         frames.append(framer.rest + b"\n\n")
     events = [event for frame in frames for event in decoder.decode(frame)]
     events += decoder.finish()
+    for frame in frames:
+        name_unshown(exchange, upstream.name, frame)
     for event in events:
         observe(exchange, event)
         if isinstance(event, Failed):
@@ -401,6 +406,13 @@ def observe(exchange: Exchange, event: Event) -> None:
         outcome.reason = event.reason
     elif isinstance(event, Failed):
         outcome.error = UpstreamError(event.message, cause=event.cause)
+
+
+def name_unshown(exchange: Exchange, upstream: DialectName, raw: bytes) -> None:
+    """Report what of a body or a frame the client's dialect cannot show."""
+    if upstream != exchange.dialect:
+        for name in unshown(upstream, raw):
+            exchange.drop(name)
 
 
 def _truer(new: Usage | None, old: Usage | None) -> Usage | None:
@@ -427,6 +439,7 @@ def whole(
         observe(exchange, event)
     after = listener(settled(exchange, events))
     same = upstream.name == client.name
+    name_unshown(exchange, upstream.name, body)
     if same and (word := _word(client, events)) is not None:
         body = stops.reworded(body, word)
     out = body if after is events and same else None

@@ -232,6 +232,7 @@ class Serving:
         late.check(body, upstream)
         if self._exchange.received.stream:
             relay.refuse_several(self._exchange)
+            relay.name_unshown(self._exchange, upstream.name, body)
             events: list[Event] = upstream.unfold(body)
             for event in events:
                 relay.observe(self._exchange, event)

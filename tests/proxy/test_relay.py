@@ -514,6 +514,20 @@ def test_a_whole_reply_in_another_dialect() -> None:
     assert (made["model"], made["content"][0]["text"], made["usage"]["input_tokens"]) == ("glm", "one", 40)
 
 
+def test_what_of_a_reply_another_dialect_cannot_show_is_named() -> None:
+    noted = {"role": "assistant", "content": "one", "annotations": [{"type": "url_citation"}]}
+    body = json.dumps({**json.loads(CHAT_BODY), "choices": [{"message": noted, "finish_reason": "stop"}]}).encode()
+    _, exchange = whole("chat", body, client="messages")
+    assert exchange.dropped == ["reply.annotations"]
+    assert whole("chat", body)[1].dropped == []
+    way = Way("messages", upstream="chat").feed(sse(chunk(noted), chunk({}, "stop"), "[DONE]"))
+    assert way.exchange.dropped == ["reply.annotations"]
+    gathered = Way("messages").exchange
+    relay.gather(gathered, CHAT, sse(chunk(noted), chunk({}, "stop")))
+    assert gathered.dropped == ["reply.annotations"]
+    assert Way("chat").feed(sse(chunk(noted))).exchange.dropped == []
+
+
 @BOTH
 def test_a_whole_reply_that_is_none(name: str) -> None:
     for body in (b"<html>", b"[]", b"{}", b'{"error":{"message":"too fast","type":"rate_limit_error"}}'):
