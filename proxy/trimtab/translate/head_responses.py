@@ -45,10 +45,10 @@ SAID = {
     "response_format": "text.format",
     "tool_choice.disable_parallel_tool_use": "parallel_tool_calls",
     "metadata": "user",
-    "system": "instructions",
-    "reasoning_content": "reasoning",
 }
 """What a client of Responses calls the members that others know by these names."""
+_ITEMS = {"thinking": "reasoning", "reasoning_content": "reasoning", "system": "instructions"}
+"""The same of what stands in its items."""
 
 _Say = Callable[[Draft, Any], Mapping[str, Any]]
 
@@ -255,3 +255,8 @@ RULES: Rules = {
 def told(dropped: Mapping[str, None]) -> Iterator[str]:
     """The names of what was dropped, as a client of Responses calls them."""
     return iter(dict.fromkeys(SAID.get(name, name) for name in dropped))
+
+
+def told_of_items(dropped: Mapping[str, None]) -> Iterator[str]:
+    """The same for what was dropped of the items."""
+    return iter(dict.fromkeys(_ITEMS.get(name, name) for name in dropped))

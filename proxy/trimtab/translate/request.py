@@ -84,9 +84,11 @@ def translate(conversation: Conversation, target: Target) -> Translated:
     if not conversation.messages:
         raise BadRequest("the list 'messages' is empty: send at least one message", param="messages")
     _HEADS[conversation.dialect, target.dialect](draft)
-    body = _WRITERS[target.dialect](draft, partial(_said, conversation, target.dialect))
     if conversation.dialect == "responses":
         draft.dropped = dict.fromkeys(head_responses.told(draft.dropped))
+    body = _WRITERS[target.dialect](draft, partial(_said, conversation, target.dialect))
+    if conversation.dialect == "responses":
+        draft.dropped = dict.fromkeys(head_responses.told_of_items(draft.dropped))
     return Translated(body, _told(draft), draft.stop_words, draft.told_schema, tuple(draft.tools))
 
 

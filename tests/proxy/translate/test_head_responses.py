@@ -99,6 +99,12 @@ def test_efforts() -> None:
     assert to(CHAT, reasoning={"context": "all"}).dropped == ("reasoning.context",)
 
 
+@pytest.mark.parametrize("target", [CHAT, ZAI_CHAT, MESSAGES])
+def test_a_thought_that_nothing_follows_is_named_as_an_item(target: Target) -> None:
+    thought = {"type": "reasoning", "summary": [{"type": "summary_text", "text": "hm"}]}
+    assert to(target, input=[{"role": "user", "content": "hi"}, thought]).dropped == ("reasoning",)
+
+
 def test_users_tiers_and_what_has_no_place() -> None:
     assert to(CHAT, safety_identifier="s", user="u").body["user"] == "s"
     assert to(MESSAGES, user="u").body["metadata"] == {"user_id": "u"}
