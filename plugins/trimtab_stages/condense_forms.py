@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from trimtab.api import Boundary, Epoch, Message, Text
+from trimtab_stages.cache_marks import mark_in, with_mark
 from trimtab_stages.condense_mask import masks
 from trimtab_stages.condense_points import left_out, points
 from trimtab_stages.condense_ranges import MARK, opening, task
@@ -31,7 +32,8 @@ def changes(messages: Sequence[Message], epoch: Epoch, texts: Sequence[str], bud
     if place is None:
         return {}
     told = texts if epoch.form == TEXTS else (stand_in(messages, epoch.form, start, until, budget),)
-    return {place: _appended(messages[place], tuple(told)), **dict.fromkeys(range(start, until))}
+    mark = next(filter(None, map(mark_in, reversed(messages[start:until]))), None)
+    return {place: _appended(messages[place], tuple(told), mark), **dict.fromkeys(range(start, until))}
 
 
 def record(form: str, place: Boundary, *, messages: int | None = None, texts: tuple[str, ...] = ()) -> Epoch:
@@ -63,13 +65,15 @@ def lost(messages: Sequence[Message], epoch: Epoch, budget: int) -> str:
     return f"{words} messages of the user, {sections} sections" if words or sections else ""
 
 
-def _appended(message: Message, texts: tuple[str, ...]) -> Message:
-    """The task with texts behind it, one part each, so that the ones before stay as they are."""
+def _appended(message: Message, texts: tuple[str, ...], mark: bytes | None) -> Message:
+    """The task with texts behind it, one part each, so that the ones before stay as they are.
+
+    The last of them takes the last cache mark of the range that goes (context.md 5, I3).
+    """
     known = message.notes.get("condensed")
-    if known is None or known[0] != texts:
-        known = message.notes["condensed"] = (
-            texts,
-            message.with_blocks([*message.blocks, *(Text(text=text) for text in texts)]),
-        )
+    if known is None or known[0] != (texts, mark):
+        fresh = [Text(text=text) for text in texts]
+        fresh[-1:] = [with_mark(text, mark) for text in fresh[-1:]]
+        known = message.notes["condensed"] = (texts, mark), message.with_blocks([*message.blocks, *fresh])
     after: Message = known[1]
     return after

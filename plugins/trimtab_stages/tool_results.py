@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from trimtab.api import Block, Image, Message, Text, ToolResult, ToolUse, replace
+from trimtab_stages.cache_marks import last_mark, movable, with_mark
 
 ARGUMENT = 80
 """Characters of an argument that are told."""
@@ -15,7 +16,6 @@ _HEADER = re.compile(r"\[(\w+)(?: for (.*?))?\] Result:", re.DOTALL)
 _HUMAN = re.compile(r"<(?:feedback|answer|user_message|user_input|environment_details|task)\b")
 """In a result written as text: what a person said, or an environment block."""
 _ENVIRONMENT = "\n\n<environment_details>"
-_MARK = b'"cache_control"'
 
 
 class Call(NamedTuple):
@@ -74,7 +74,11 @@ def shortened(text: str, size: int = ARGUMENT) -> str:
 
 
 def results_of(message: Message, calls: Mapping[str, Call]) -> tuple[Result, ...]:
-    """The results in a message that are nothing but text and images; `calls` are those of the turn before."""
+    """The results in a message that are nothing but text and images; `calls` are those of the turn before.
+
+    A cache mark on one of their parts makes no difference: tomorrow it stands elsewhere (design.md, prefix law). Two of
+    them could not both be kept.
+    """
     if message.role == "assistant" or not message.blocks:
         return ()
     if any(isinstance(block, ToolResult) for block in message.blocks):
@@ -86,7 +90,7 @@ def _typed(blocks: Sequence[Block], calls: Mapping[str, Call]) -> Iterator[Resul
     for index, block in enumerate(blocks):
         if not isinstance(block, ToolResult) or not block.content:
             continue
-        if all(isinstance(part, Text | Image) and _MARK not in part.raw for part in block.content):
+        if all(isinstance(part, Text | Image) for part in block.content) and movable(block.content):
             said = "\n".join(part.text for part in block.content if isinstance(part, Text))
             text, mark, rest = said.rpartition(_ENVIRONMENT)
             call, tail = calls.get(block.id, Call()), mark + rest if mark else ""
@@ -104,7 +108,7 @@ def _written(blocks: Sequence[Block]) -> Iterator[Result]:
         rest = texts[index][head.end() :]
         start, end = (index, index + 1) if rest.strip() else (index + 1, _end(texts, heads, index + 1))
         body = [rest.lstrip("\n")] if rest.strip() else texts[start:end]
-        if start < end and not any(_HUMAN.search(part) for part in body) and not _marked(blocks[start + 1 : end]):
+        if start < end and not any(_HUMAN.search(part) for part in body) and movable(blocks[start:end]):
             yield Result(start, end, call, "\n".join(body), head=head.group() + "\n" if rest.strip() else "")
 
 
@@ -115,10 +119,6 @@ def _end(texts: Sequence[str], heads: Sequence[Any], start: int) -> int:
     return end
 
 
-def _marked(blocks: Sequence[Block]) -> bool:
-    return any(_MARK in block.raw for block in blocks)
-
-
 def told(message: Message, results: Sequence[tuple[Result, str]], *, images: bool = True) -> Message:
     """The message with other texts in place of some results; `images` says whether those inside stay."""
     blocks = list(message.blocks)
@@ -126,10 +126,12 @@ def told(message: Message, results: Sequence[tuple[Result, str]], *, images: boo
         first = blocks[result.start]
         if isinstance(first, ToolResult):
             kept = [part for part in first.content if isinstance(part, Image)] if images else []
-            fresh = Text(text=text + result.tail)
-            blocks[result.start] = replace(first, content=(_reused(first.content, fresh), *kept))
-        else:
-            blocks[result.start : result.end] = [replace(first, text=result.head + text)]
+            fresh = _reused(first.content, Text(text=text + result.tail))
+            gone = [part for part in first.content if part not in kept]
+            blocks[result.start] = replace(first, content=(with_mark(fresh, last_mark(gone)), *kept))
+        elif isinstance(first, Text):
+            gone = blocks[result.start + 1 : result.end]
+            blocks[result.start : result.end] = [with_mark(replace(first, text=result.head + text), last_mark(gone))]
     return message.with_blocks(blocks)
 
 

@@ -7,6 +7,7 @@ import pytest
 
 from condensing import CONSTRAINT, NOTES, bench, parted, requests, run, session
 from talks import body, result, said, user
+from talks import text as text_part
 from trimtab.api import Cause, Condensed, Exchange, Overflowed, Refused, Risk, RiskLevel, TokenCount, UpstreamTimeout
 from trimtab.testing import StageBench
 from trimtab_stages.condense import Condense
@@ -331,3 +332,22 @@ async def test_one_overflow_of_a_prompt_far_below_the_window_changes_nothing_for
             'half of the window in the table (100000); if that holds for all, set [model."small"] window'
         )
         assert (await run(case, [user("ho")])).need(Risk).limit == 100_000
+
+
+@pytest.mark.parametrize("strategy", ["smart_truncation", "key_point_extraction"])
+async def test_cache_marks_in_odd_places_stay_and_change_no_word(strategy: str) -> None:
+    """On the system prompt, a tool, and a part of an old result: to an upstream the same prompt without them."""
+    mark: dict[str, Any] = {"cache_control": {"type": "ephemeral"}}
+    texts = []
+    for marks in ({}, mark):
+        made = session(40, "messages")
+        made[2]["content"][0]["content"] = [{**text_part(made[2]["content"][0]["content"]), **marks}]
+        head = {"system": [{**text_part("be good"), **marks}], "tools": [{"name": "read", "input_schema": {}, **marks}]}
+        async with bench(strategy=strategy) as case:
+            exchange = case.exchange(body(made, **head), dialect="messages")
+            await case.request(exchange)
+            assert [note for note in exchange.notes if "undone" in note] == []
+            assert exchange.get(Condensed) is not None
+            assert text(exchange).count("cache_control") == (3 if marks else 0)
+            texts.append(text(exchange).replace(',"cache_control":{"type":"ephemeral"}', ""))
+    assert texts[0] == texts[1]

@@ -49,6 +49,20 @@ def test_the_same_record_gives_the_same_message() -> None:
     assert [getattr(found[0], "raw", None) for found in (one, other)] == [getattr(one[0], "raw", b"")] * 2
 
 
+def test_the_last_cache_mark_of_a_range_stands_behind_the_text_for_it() -> None:
+    made = session(5, "messages")
+    kept, gone = {"cache_control": {"type": "ephemeral"}}, {"cache_control": {"type": "ephemeral", "ttl": "1h"}}
+    for at, mark in ((2, kept), (4, gone), (8, kept)):
+        made[at]["content"][0] |= mark
+    marked, plain = (changes(talk_of(each, "messages"), Epoch(form=DROP, messages=7), (), 100)[0] for each in (
+        made, session(5, "messages"),
+    ))  # fmt: skip
+    assert marked is not None
+    assert plain is not None
+    assert marked.raw.endswith(b'"cache_control":{"type":"ephemeral","ttl":"1h"}}]}')
+    assert marked.raw.replace(b',"cache_control":{"type":"ephemeral","ttl":"1h"}', b"") == plain.raw
+
+
 def test_without_a_task_nothing_goes() -> None:
     made = talk_of([{"role": "system", "content": [text("be good")]}, said("so"), *session(3)[1:]])
     assert changes(made, Epoch(form=DROP, messages=4), (), 100) == {}

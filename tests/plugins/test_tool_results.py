@@ -80,7 +80,7 @@ def test_what_stands_beside_it_stays() -> None:
 
 @pytest.mark.parametrize(
     "content",
-    [[], [{"type": "text", "text": "one", **MARK}], [{"type": "document", "source": {}}], [{"type": "odd"}]],
+    [[], [{**text("one"), **MARK}, {**text("two"), **MARK}], [{"type": "document", "source": {}}], [{"type": "odd"}]],
 )
 def test_what_is_more_than_text_and_images_is_left_alone(content: Any) -> None:
     assert results_of(*one("messages", content)) == ()
@@ -106,14 +106,33 @@ def test_results_written_as_text_are_found() -> None:
     "parts",
     [
         [text("[ask] Result:"), text("<answer>\nyes\n</answer>")],
-        [text(READ), text("one"), {**text("two"), **MARK}],
+        [text(READ), {**text("one"), **MARK}, {**text("two"), **MARK}],
         [text("see [x] Result: y")],
         [text("[read_file for 'a'] Result:")],
     ],
 )
-def test_what_people_said_and_what_is_marked_is_no_result(parts: list[Any]) -> None:
+def test_what_people_said_and_what_has_two_marks_is_no_result(parts: list[Any]) -> None:
     (message,) = messages([user(*parts)])
     assert results_of(message, {}) == ()
+
+
+@pytest.mark.parametrize("marked", range(3))
+@pytest.mark.parametrize("images", [True, False])
+def test_a_cache_mark_on_a_part_makes_no_difference_and_stays(marked: int, images: bool) -> None:
+    parts = [text("one"), picture("messages"), text("two")]
+    given, calls = one("messages", [{**part, **MARK} if at == marked else part for at, part in enumerate(parts)])
+    (found,) = results_of(given, calls)
+    assert found == results_of(*one("messages", parts))[0]
+    after = told(given, [(found, "short")], images=images)
+    assert (after.raw.count(b"ephemeral"), after.raw.count(b'"image"')) == (1, images)
+
+
+def test_a_cache_mark_on_a_result_written_as_text_stays() -> None:
+    (message,) = messages([user(text(READ), text("one"), {**text("two"), **MARK})])
+    (found,) = results_of(message, {})
+    assert (
+        b'{"type":"text","text":"short","cache_control":{"type":"ephemeral"}}' in told(message, [(found, "short")]).raw
+    )
 
 
 def test_the_assistant_has_no_results() -> None:
