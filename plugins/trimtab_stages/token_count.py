@@ -148,12 +148,16 @@ class TokenCounter(Stage[TokenCountOptions]):
         at, known = conversation.reached(note, Sizes())
         messages = conversation.messages[at:]
         unknown = [*dict.fromkeys([message for message in messages if note not in message.notes])]
-        beside = around(conversation)
+        of_head = conversation.head.notes
+        overhead: int | None = of_head.get(note)
+        beside = around(conversation) if overhead is None else []
         sizes = await self._worker.sizes([*beside, *map(piece_of, unknown)])
         for message, size in zip(unknown, sizes[len(beside) :], strict=True):
             message.notes[note] = size
-        opening = framing(conversation.dialect).opening
-        overhead = opening + sum(size for size in sizes[: len(beside)] if isinstance(size, int))
+        if overhead is None:
+            opening = framing(conversation.dialect).opening
+            overhead = opening + sum(size for size in sizes[: len(beside)] if isinstance(size, int))
+            of_head[note] = overhead
         if messages:
             fresh = [message.notes[note] for message in messages]
             known = known.plus(tuple(fresh[:-1]))

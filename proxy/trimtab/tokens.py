@@ -97,7 +97,9 @@ class Tokenizer:
 
                 with _packaged_table(self.name):
                     encoding = tiktoken.get_encoding(self.name)
-                self._words = Words(encoding.encode_ordinary, getattr(encoding, "_pat_str", ""))
+                # Without its expression, a piece costs a third; should it be gone one day, any text will do.
+                piece = getattr(encoding, "_encode_single_piece", encoding.encode_ordinary)
+                self._words = Words(piece, getattr(encoding, "_pat_str", ""))
                 self._encode = encoding.encode_ordinary
             return self._encode
 

@@ -63,6 +63,8 @@ class _Unknown(Exception):
 class _Pieces(dict[str, int]):
     """Tokens of pieces."""
 
+    __slots__ = ("_encode", "left")
+
     def __init__(self, encode: Encode) -> None:
         super().__init__()
         self._encode = encode
@@ -81,27 +83,31 @@ class _Pieces(dict[str, int]):
 class _Words(dict[str, int]):
     """Tokens of words with a space before them; the empty one is all spaces of a row but the last."""
 
+    __slots__ = ("_cut", "_of", "_pieces")
+
     def __init__(self, cut: Callable[[str], list[str]], pieces: _Pieces) -> None:
         super().__init__({"": 1})
-        self._cut, self._pieces = cut, pieces
+        self._cut, self._pieces, self._of = cut, pieces, pieces.__getitem__
 
     def __missing__(self, word: str) -> int:
-        tokens = self.sum(f" {word}")
+        self._pieces.left -= 1
+        tokens = sum(map(self._of, self._cut(f" {word}")))
         if len(word) <= LONGEST:
             self[word] = tokens
         return tokens
 
-    def sum(self, text: str) -> int:
-        """Tokens of a text, by its pieces."""
+    def first(self, text: str) -> int:
+        """Tokens of a text without a space before it, by its pieces."""
         self._pieces.left -= 1
-        return sum(map(self._pieces.__getitem__, self._cut(text)))
+        return sum(map(self._of, self._cut(text)))
 
 
 class Words:
     """Tokens of texts, by their words. Safe in any thread."""
 
     def __init__(self, encode: Encode, expression: str) -> None:
-        """`expression` is the one by which the encoder cuts: of one that is not known here nothing is counted."""
+        """`encode` gets one piece at a time. `expression` is the one by which the encoder cuts a text into them: of one
+        that is not known here nothing is counted."""
         self._encode = encode
         cut = _CUTS.get(expression)
         self._cut = None if cut is None else re.compile(cut).findall
@@ -121,7 +127,7 @@ class Words:
         words, pieces = self._tables
         pieces.left = min(MOST_NEW, NEW + len(text) // PER_NEW)
         try:
-            return (words.sum(first) if first else 0) + sum(map(words.__getitem__, others))
+            return (words.first(first) if first else 0) + sum(map(words.__getitem__, others))
         except _Unknown:
             return None
 
