@@ -10,12 +10,11 @@ from collections.abc import Callable, Sequence
 
 import msgspec
 
-from trimtab import extras, overflow
-from trimtab.conversation import Conversation, DialectName
+from trimtab import extras, overflow, replies
 from trimtab.dialects import stops
 from trimtab.dialects.base import Decoder, Dialect
 from trimtab.dialects.sse import Framer, parse
-from trimtab.errors import LOST, Cause, ProxyError, StageFailed, UpstreamError
+from trimtab.errors import LOST, ProxyError, StageFailed, UpstreamError
 from trimtab.events import (
     BlockStop,
     Event,
@@ -23,57 +22,26 @@ from trimtab.events import (
     Finished,
     Opaque,
     Started,
-    StopReason,
     TextDelta,
     ThinkingDelta,
     ToolDelta,
     ToolStart,
-    Usage,
     replace,
 )
 from trimtab.exchange import Exchange
 from trimtab.gauge import Gauge
-from trimtab.pipeline import Listener, Pipeline
+from trimtab.pipeline import Listener
 from trimtab.rescue import Hold, Shown
 from trimtab.stopwords import StopWords
-from trimtab.translate import OwnIds, Spelling, respelled, unshown
 
 _BLOCKS = (TextDelta, ThinkingDelta, ToolStart, ToolDelta, BlockStop)
 _ALWAYS = (Started, Finished, Failed)
-_ENDS = (Finished, Failed)
 _NO_CHOICE = re.compile(rb'"choices"[ ]*:[ ]*\[[ ]*\]')
 _USAGE = re.compile(rb'"usage"[ ]*:[ ]*\{')
 
 
 def _never(error: ProxyError) -> bool:
     return False
-
-
-class Respelling(Listener):
-    """Passes events on with the client's own names of calls and tools, where the upstream knows them by others.
-
-    Each call of the reply has an id of its own.
-    """
-
-    def __init__(
-        self,
-        pipeline: Pipeline,
-        exchange: Exchange,
-        spelling: Spelling,
-        see: Callable[[Sequence[Event]], None] | None = None,
-    ) -> None:
-        """`see` is shown what the client gets."""
-        super().__init__(pipeline, exchange)
-        self._spelling = spelling
-        self._ids = OwnIds(exchange.dialect)
-        self._see = see
-
-    def __call__(self, events: Sequence[Event]) -> Sequence[Event]:
-        """The events as the stages pass them on, who see the client's names."""
-        after = super().__call__(respelled(self._ids.own(events), self._spelling))
-        if self._see is not None:
-            self._see(after)
-        return after
 
 
 class Relay:
@@ -105,8 +73,8 @@ class Relay:
         self._from = upstream.name
         self._passes = upstream.name == client.name and not self._follows
         """Whether frames leave as bytes; no longer once a stage left no frame for its events."""
-        asked = wants_usage(exchange)
-        self._hides = self._passes and not asked and _asks(exchange.conversation)
+        asked = replies.wants_usage(exchange)
+        self._hides = self._passes and not asked and replies.asks_for_usage(exchange.conversation)
         self._stop = StopWords(exchange.stop_words) if exchange.stop_words else None
         whole = not self._passes or self._stop is not None or any(listener.wants(kind) for kind in _BLOCKS)
         self._framer = Framer()
@@ -114,7 +82,7 @@ class Relay:
         everything = whole or shown is not None
         self._decoder: Decoder = upstream.decoder((lambda kind: True) if everything else listener.wants)
         self._decoder.patient = not self._passes
-        self._several = _several(exchange)
+        self._several = replies.several(exchange)
         self._decoder.answers = self._several or 1
         model = exchange.received.model
         self._encoder = client.encoder(model, usage=asked)
@@ -206,7 +174,7 @@ class Relay:
         if self._gauge is not None and not _told_usage(self._exchange):
             self._gauge.add(frame)
         if not self._passes:
-            name_unshown(self._exchange, self._from, frame)
+            replies.name_unshown(self._exchange, self._from, frame)
         if events:
             return self._pass(events, frame)
         if not self._passes:
@@ -221,7 +189,7 @@ class Relay:
 
     def _pass(self, events: Sequence[Event], frame: bytes) -> bytes:
         for event in events:
-            observe(self._exchange, event)
+            replies.observe(self._exchange, event)
             if isinstance(event, Failed):
                 error = UpstreamError(event.message, cause=event.cause)
                 own = self._passes and self._shown is None and self._client.tells(frame, event)
@@ -232,12 +200,12 @@ class Relay:
         self._characters += sum(map(extras.size, known))
         told = known if self._stop is None else self._stop(known)
         told = extras.opened(self._exchange, told)
-        if ends(events) or ends(told):
+        if replies.ends(events) or replies.ends(told):
             size = self._characters + (0 if self._gauge is None else self._gauge.characters())
-            _refuse_silence(events, size)
+            replies.refuse_silence(events, size)
             told = extras.ended(self._exchange, told, size)
         after = self._listener(told)
-        if ends(known) and not ends(after):
+        if replies.ends(known) and not replies.ends(after):
             raise StageFailed(self._exchange.stage or "event", "the end of the reply was dropped")
         seen, passing = after if self._whole else events, self._passes
         if self._hold is not None and not passing:
@@ -246,7 +214,7 @@ class Relay:
             after = seen
         out = self._render(known, after, frame)
         if self._renames is None:
-            self._renames = _names_another(events, self._exchange.received.model)
+            self._renames = replies.names_another(events, self._exchange.received.model)
         if self._renames and self._passes:
             out = self._client.rename(out, self._exchange.received.model)
         if self._stop is not None and self._stop.cut:
@@ -268,7 +236,7 @@ class Relay:
     def _render(self, before: Sequence[Event], after: Sequence[Event], frame: bytes) -> bytes:
         patched, late = None, b""
         if self._passes:
-            if ends(before) and _last(frame) and _alike(before, after):
+            if replies.ends(before) and _last(frame) and _alike(before, after):
                 late, patched = self._encoder.late(after), frame
             else:
                 patched = self._client.patch(frame, before, after) if frame and after is not before else frame
@@ -277,7 +245,7 @@ class Relay:
             return late + patched
         if self._whole:
             self._passes = False
-        elif ends(after):
+        elif replies.ends(after):
             # The encoder wrote the whole end; of the blocks, which pass unread, it knows nothing to go on with.
             self.ended = True
         return made
@@ -287,12 +255,6 @@ class Relay:
         if self._whole or self._shown is None:
             return events
         return [event for event in events if isinstance(event, _ALWAYS) or self._listener.wants(type(event))]
-
-
-def ends(events: Sequence[Event]) -> bool:
-    """Whether a reply comes to its end in these events, a good one or a failure."""
-    # A type written as a union would be made anew for each event.
-    return any(isinstance(event, _ENDS) for event in events)
 
 
 def _last(frame: bytes) -> bool:
@@ -314,29 +276,6 @@ def _told_usage(exchange: Exchange) -> bool:
     return usage is not None and usage.output > 0
 
 
-def _names_another(events: Sequence[Event], model: str) -> bool | None:
-    """Whether the upstream may call the model by another name than the client: Azure's first chunk names none."""
-    return next((event.model != model for event in events if isinstance(event, Started)), None)
-
-
-def _refuse_silence(events: Sequence[Event], size: int) -> None:
-    """Some upstreams take a prompt that is too long, and end at once: that is an overflow and no reply."""
-    for event in events:
-        if isinstance(event, Finished) and event.reason is StopReason.CONTEXT and not size:
-            raise UpstreamError("the upstream's context window is exceeded", cause=Cause.OVERFLOW)
-
-
-def settled(exchange: Exchange, events: Sequence[Event]) -> Sequence[Event]:
-    """All events of a reply, cut at the client's stop words, with an estimate where the upstream told no usage.
-
-    Raises UpstreamError where an end without a reply is an overflow.
-    """
-    size = sum(map(extras.size, events))
-    _refuse_silence(events, size)
-    told = StopWords(exchange.stop_words)(events) if exchange.stop_words else events
-    return extras.ended(exchange, told, size)
-
-
 def _whole(rest: bytes) -> bool:
     """Whether the last bytes of a stream lack no more than their blank line."""
     data = parse(rest).data
@@ -350,103 +289,3 @@ def _readable(frame: bytes) -> bool:
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return False
     return True
-
-
-def wants_usage(exchange: Exchange) -> bool:
-    """Whether a chat client asked for usage at the end of the stream."""
-    return _asks(exchange.received)
-
-
-def _several(exchange: Exchange) -> int:
-    """How many answers a chat client asked for, where that are several; 0 else."""
-    wanted = exchange.received.head.get("n") if exchange.dialect == "chat" else None
-    return wanted if isinstance(wanted, int) and wanted > 1 else 0
-
-
-def refuse_several(exchange: Exchange) -> None:
-    """Raise UpstreamError where several answers came in another form than asked for, in which one would be left."""
-    if count := _several(exchange):
-        told = f"the upstream gave {count} answers in another form than asked for, streamed or whole: ask for one"
-        raise UpstreamError(told, own=True)
-
-
-def _asks(conversation: Conversation) -> bool:
-    options = conversation.head.get("stream_options")
-    return isinstance(options, dict) and options.get("include_usage") is True
-
-
-def gather(exchange: Exchange, upstream: Dialect, body: bytes) -> list[Event]:
-    """All events of a stream that came whole. Raises UpstreamError when it is not complete."""
-    decoder, framer = upstream.decoder(lambda kind: True), Framer()
-    decoder.patient = True
-    frames = framer.feed(body)
-    if framer.rest.strip():
-        frames.append(framer.rest + b"\n\n")
-    events = [event for frame in frames for event in decoder.decode(frame)]
-    events += decoder.finish()
-    for frame in frames:
-        name_unshown(exchange, upstream.name, frame)
-    for event in events:
-        observe(exchange, event)
-        if isinstance(event, Failed):
-            raise UpstreamError(event.message, cause=event.cause)
-    if not decoder.complete:
-        raise UpstreamError(f"{LOST}: the upstream's stream broke off before its end")
-    return events
-
-
-def observe(exchange: Exchange, event: Event) -> None:
-    """Book what an event of the upstream says about the outcome, before any stage can change it."""
-    outcome = exchange.outcome
-    if isinstance(event, Started):
-        outcome.upstream_id = event.id or outcome.upstream_id
-        outcome.usage = event.usage or outcome.usage
-    elif isinstance(event, Finished):
-        outcome.usage = _truer(event.usage, outcome.usage)
-        outcome.reason = event.reason
-    elif isinstance(event, Failed):
-        outcome.error = UpstreamError(event.message, cause=event.cause)
-
-
-def name_unshown(exchange: Exchange, upstream: DialectName, raw: bytes) -> None:
-    """Report what of a body or a frame the client's dialect cannot show."""
-    if upstream != exchange.dialect:
-        for name in unshown(upstream, raw):
-            exchange.drop(name)
-
-
-def _truer(new: Usage | None, old: Usage | None) -> Usage | None:
-    return old if new is None else new
-
-
-def _word(client: Dialect, events: Sequence[Event]) -> str | None:
-    """The right word for the end of a whole reply, where the upstream said another."""
-    called, native = False, ""
-    for event in events:
-        if isinstance(event, ToolStart):
-            called = True
-        elif isinstance(event, Finished):
-            native = event.native
-    return stops.fitting(native, stops.CHAT if client.name == "chat" else stops.MESSAGES, called=called)
-
-
-def whole(
-    exchange: Exchange, listener: Listener, upstream: Dialect, client: Dialect, body: bytes, *, annotated: bool = False
-) -> bytes:
-    """The client's form of a reply that came whole. Raises UpstreamError when it is none."""
-    events: Sequence[Event] = upstream.unfold(body)
-    for event in events:
-        observe(exchange, event)
-    after = listener(settled(exchange, events))
-    same = upstream.name == client.name
-    name_unshown(exchange, upstream.name, body)
-    if same and (word := _word(client, events)) is not None:
-        body = stops.reworded(body, word)
-    out = body if after is events and same else None
-    if out is None and same:
-        out = client.patch(body, events, after)
-    if out is None:
-        out = client.fold(after, exchange.received.model)
-    elif _names_another(events, exchange.received.model):
-        out = client.rename(out, exchange.received.model)
-    return extras.annotate(out, extras.added(exchange, after)) if annotated else out

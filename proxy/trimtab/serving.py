@@ -8,7 +8,7 @@ from time import perf_counter
 
 from loguru import logger
 
-from trimtab import compacting, counted, extras, headers, late, relay, required
+from trimtab import compacting, counted, extras, headers, late, replies, required
 from trimtab.asgi import STREAM_HEADERS, Receive, Writer
 from trimtab.attempts import Attempts, Reach
 from trimtab.blame import freed, where
@@ -28,6 +28,7 @@ from trimtab.outgoing import call_for, refusal, relieved
 from trimtab.overflow import told
 from trimtab.pipeline import Listener, Pipeline
 from trimtab.policy import breaks_off, client_of
+from trimtab.relay import Relay
 from trimtab.rescue import Shown
 from trimtab.runtime import Runtime
 from trimtab.translate import Spelling, spelling
@@ -170,7 +171,7 @@ class Serving:
         if not self._exchange.received.stream:
             await self._fold(watch, target, response)
             return
-        passing = relay.Relay(
+        passing = Relay(
             self._exchange,
             self._listener(),
             upstream,
@@ -210,15 +211,15 @@ class Serving:
 
     async def _fold(self, watch: Watch, target: Target, response: Response) -> None:
         """An upstream that streams although nobody asked: gather its events into one body."""
-        relay.refuse_several(self._exchange)
-        gathered = relay.gather(self._exchange, DIALECTS[target.dialect], await self._read(watch, response))
+        replies.refuse_several(self._exchange)
+        gathered = replies.gather(self._exchange, DIALECTS[target.dialect], await self._read(watch, response))
         events = self._passed(gathered)
         body = self._marked(self._dialect.fold(events, self._exchange.received.model), events)
         await self._writer.whole(200, self._fields("application/json", response), body)
 
     def _passed(self, events: Sequence[Event]) -> Sequence[Event]:
         """All events of a reply through the stages, with estimates where the upstream told no usage."""
-        told = relay.settled(self._exchange, events)
+        told = replies.settled(self._exchange, events)
         return self._listener()(extras.opened(self._exchange, told))
 
     def _marked(self, out: bytes, events: Sequence[Event]) -> bytes:
@@ -231,15 +232,15 @@ class Serving:
         upstream, listener = DIALECTS[target.dialect], self._listener()
         late.check(body, upstream)
         if self._exchange.received.stream:
-            relay.refuse_several(self._exchange)
-            relay.name_unshown(self._exchange, upstream.name, body)
+            replies.refuse_several(self._exchange)
+            replies.name_unshown(self._exchange, upstream.name, body)
             events: list[Event] = upstream.unfold(body)
             for event in events:
-                relay.observe(self._exchange, event)
+                replies.observe(self._exchange, event)
             await self._say(watch, self._passed(events), response)
             return
         extra = self._runtime.config.core.extras
-        out = relay.whole(self._exchange, listener, upstream, self._dialect, body, annotated=extra)
+        out = replies.whole(self._exchange, listener, upstream, self._dialect, body, annotated=extra)
         await self._writer.whole(200, self._fields("application/json", response), out)
 
     async def _read(self, watch: Watch, response: Response) -> bytes:
@@ -253,10 +254,10 @@ class Serving:
             fields = self._fields(None) | reply.rendered.headers
             await self._writer.whole(reply.rendered.status, fields, reply.rendered.body)
             return
-        if not relay.ends(reply.events):
+        if not replies.ends(reply.events):
             raise StageFailed(self._exchange.stage, "its Reply has no end: add Finished or Failed")
         for event in reply.events:
-            relay.observe(self._exchange, event)
+            replies.observe(self._exchange, event)
         events = self._listener()(reply.events)
         if self._exchange.received.stream:
             await self._say(watch, events, None)
@@ -266,7 +267,7 @@ class Serving:
 
     async def _say(self, watch: Watch, events: Sequence[Event], response: Response | None) -> None:
         """Events that are all there, as a stream."""
-        model, usage = self._exchange.received.model, relay.wants_usage(self._exchange)
+        model, usage = self._exchange.received.model, replies.wants_usage(self._exchange)
         if self._shown.begun:
             out = self._shown.again(self._dialect, model, usage=usage).encode(self._shown.follow(events))
         else:
@@ -316,7 +317,7 @@ class Serving:
             schema = self._exchange.told_schema
             self._fitting = Fitting(schema) if schema is not None else None
             see = self._fitting.see if self._fitting is not None else None
-            return relay.Respelling(self._pipeline, self._exchange, self._spelling, see)
+            return replies.Respelling(self._pipeline, self._exchange, self._spelling, see)
         return self._pipeline.listener(self._exchange)
 
     def _book(self) -> None:

@@ -1,183 +1,46 @@
-"""The way back of a reply, in memory."""
+"""The way back of a reply that streams, in memory."""
 
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Any
 
 import pytest
 
-from trimtab import relay
-from trimtab.dialects.base import Dialect
-from trimtab.dialects.chat import Chat
-from trimtab.dialects.messages import Messages
+from replying import (
+    BODIES,
+    BOTH,
+    CHAT,
+    CHAT_STREAM,
+    CHAT_USAGE,
+    DIALECTS,
+    ERROR,
+    EVERY,
+    MESSAGES,
+    MESSAGES_STREAM,
+    START,
+    STREAMS,
+    USAGE,
+    Changes,
+    Way,
+    chunk,
+    double,
+    first,
+    same,
+    shout,
+    split,
+    sse,
+    whole,
+)
 from trimtab.errors import Cause, StageFailed, UpstreamError
 from trimtab.events import (
-    BlockStop,
     Event,
-    Failed,
     Finished,
     Opaque,
     Started,
     StopReason,
     TextDelta,
-    ToolDelta,
     Usage,
-    replace,
 )
-from trimtab.exchange import Exchange
-from trimtab.hookspecs import Stage, StageOptions, hookimpl
-from trimtab.pipeline import Listener
-from trimtab.relay import Relay
-from trimtab.testing import StageBench
-
-# Ids and times of our own making are the same at every run.
-CHAT, MESSAGES = Chat(lambda: "id", lambda: 0.0), Messages(lambda: "id")
-DIALECTS: dict[str, Dialect] = {"chat": CHAT, "messages": MESSAGES}
-
-
-def sse(*values: Any) -> bytes:
-    """Frames, with the spaces that some servers write."""
-    return b"".join(
-        (f"event: {value['type']}\n".encode() if "type" in value else b"")
-        + b"data: "
-        + json.dumps(value).encode()
-        + b"\n\n"
-        for value in values
-    )
-
-
-def chunk(delta: dict[str, Any], finish: str | None = None, **members: Any) -> dict[str, Any]:
-    choice = {"index": 0, "delta": delta, "finish_reason": finish}
-    return {"id": "up-1", "model": "glm", "x_trace": {"b": 1.50}, "choices": [choice], **members}
-
-
-CHAT_USAGE = {"prompt_tokens": 100, "completion_tokens": 7, "prompt_tokens_details": {"cached_tokens": 60}, "x": 1}
-CHAT_STREAM = (
-    b": hello\n\n"
-    + sse(
-        chunk({"role": "assistant", "content": ""}),
-        chunk({"reasoning_content": "hm"}),
-        chunk({"content": "one \u00e9"}),
-    )
-    + b": still here\n\n"
-    + sse(chunk({"content": " two"}), chunk({}, "stop"), {"id": "up-1", "choices": [], "usage": CHAT_USAGE})
-    + b"data: [DONE]\n\n"
-)
-START = {
-    "type": "message_start",
-    "message": {
-        "id": "msg_1",
-        "type": "message",
-        "model": "glm",
-        "content": [],
-        "usage": {"input_tokens": 40, "cache_read_input_tokens": 60, "output_tokens": 1},
-    },
-}
-MESSAGES_STREAM = sse(
-    {"type": "ping"},
-    START,
-    {"type": "content_block_start", "index": 0, "content_block": {"type": "text", "text": ""}},
-    {"type": "content_block_delta", "index": 0, "delta": {"type": "text_delta", "text": "one \u00e9"}},
-    {"type": "ping"},
-    {"type": "content_block_delta", "index": 0, "delta": {"type": "text_delta", "text": " two"}},
-    {"type": "content_block_stop", "index": 0},
-    {
-        "type": "content_block_start",
-        "index": 1,
-        "content_block": {"type": "tool_use", "id": "t", "name": "read", "input": {}},
-    },
-    {"type": "content_block_delta", "index": 1, "delta": {"type": "input_json_delta", "partial_json": '{"a":'}},
-    {"type": "content_block_delta", "index": 1, "delta": {"type": "input_json_delta", "partial_json": "1}"}},
-    {"type": "content_block_stop", "index": 1},
-    {"type": "message_delta", "delta": {"stop_reason": "tool_use"}, "usage": {"output_tokens": 7, "x_own": 3}},
-    {"type": "message_stop"},
-)
-STREAMS = {"chat": CHAT_STREAM, "messages": MESSAGES_STREAM}
-USAGE = {
-    "chat": Usage(input=40, cache_read=60, output=7),
-    "messages": Usage(input=40, cache_read=60, output=7),
-}
-
-Hook = Callable[[Event], Iterable[Event]]
-
-
-class Changes(Stage[StageOptions]):
-    """Passes events through a function."""
-
-    name = "changes"
-
-    def __init__(self, hook: Hook, *wants: type[Event]) -> None:
-        super().__init__(StageOptions())
-        self.hook = hook
-        self.wants = frozenset(wants)  # type: ignore[misc]
-
-    @hookimpl
-    def event(self, exchange: Exchange, event: Event) -> Iterable[Event]:
-        return self.hook(event)
-
-
-class Way:
-    """An exchange, its relay, and what the client got."""
-
-    def __init__(
-        self,
-        name: str,
-        *stages: Changes,
-        sends: dict[str, Any] | None = None,
-        upstream: str = "",
-        stop: tuple[str, ...] = (),
-    ) -> None:
-        body = {"model": "glm", "stream": True, "messages": [{"role": "user", "content": "hi"}], **(sends or {})}
-        self.pipeline = (bench := StageBench(*stages)).pipeline
-        self.exchange = bench.exchange(body, dialect=name)
-        self.exchange.stop_words = stop
-        self.upstream, self.client = DIALECTS[upstream or name], DIALECTS[name]
-        self.begin()
-
-    def begin(self) -> "Way":
-        """From the start, with the exchange as it stands."""
-        self.relay = Relay(self.exchange, self.listener, self.upstream, self.client)
-        self.got = b""
-        return self
-
-    @property
-    def listener(self) -> Listener:
-        return self.pipeline.listener(self.exchange)
-
-    def feed(self, *chunks: bytes) -> "Way":
-        for piece in chunks:
-            self.got += self.relay.feed(piece)
-        return self
-
-    def finish(self) -> bytes:
-        self.got += self.relay.finish()
-        return self.got
-
-    @property
-    def data(self) -> list[Any]:
-        lines = [line[6:] for line in self.got.decode().splitlines() if line.startswith("data: ")]
-        return [line if line == "[DONE]" else json.loads(line) for line in lines]
-
-
-def same(event: Event) -> Iterable[Event]:
-    return (event,)
-
-
-def shout(event: Event) -> Iterable[Event]:
-    assert isinstance(event, TextDelta)
-    return (replace(event, text=event.text.upper()),)
-
-
-def double(event: Event) -> Iterable[Event]:
-    """Twice the usage that is there."""
-    assert isinstance(event, Started | Finished)
-    if event.usage is None:
-        return (event,)
-    return (replace(event, usage=replace(event.usage, input=event.usage.input * 2, output=event.usage.output * 2)),)
-
-
-BOTH = pytest.mark.parametrize("name", ["chat", "messages"])
-EVERY = (Started, TextDelta, BlockStop, ToolDelta, Finished, Failed, Opaque)
 
 
 @BOTH
@@ -233,10 +96,6 @@ def test_the_usage_that_is_booked_is_the_upstreams_own(name: str, stages: list[C
     assert outcome.upstream_id == {"chat": "up-1", "messages": "msg_1"}[name]
 
 
-ERROR = {"chat": sse({"error": {"code": "1302", "type": "rate_limit_error", "message": "too fast"}})}
-ERROR["messages"] = sse({"type": "error", "error": {"type": "rate_limit_error", "message": "too fast"}})
-
-
 @BOTH
 @pytest.mark.parametrize("before", [b"", b": wait\n\n: wait\n\n"])
 @pytest.mark.parametrize("stages", [[], [Changes(same, *EVERY)]])
@@ -265,11 +124,6 @@ def test_a_failure_behind_the_finish_is_told_and_no_done_follows() -> None:
     way = Way("chat").feed(finish + ERROR["chat"] + b"data: [DONE]\n\n")
     assert way.got == finish + ERROR["chat"]
     assert way.exchange.outcome.error is not None
-
-
-def first(name: str, frames: int) -> bytes:
-    """The first frames of a stream."""
-    return b"\n\n".join(STREAMS[name].split(b"\n\n")[:frames]) + b"\n\n"
 
 
 @BOTH
@@ -394,13 +248,6 @@ def test_usage_that_nobody_added_passes(sends: dict[str, Any]) -> None:
     assert Way("chat", sends=sends).feed(CHAT_STREAM).finish() == CHAT_STREAM
 
 
-def split(event: Event) -> Iterable[Event]:
-    """Each text as two."""
-    assert isinstance(event, TextDelta)
-    half = len(event.text) // 2
-    return (replace(event, text=event.text[:half]), replace(event, text=event.text[half:]))
-
-
 def test_a_stream_with_more_events_than_frames_has_one_start_and_whole_blocks() -> None:
     way = Way("messages", Changes(split, TextDelta))
     way.feed(MESSAGES_STREAM).finish()
@@ -446,107 +293,6 @@ def test_another_dialect_is_written_by_its_encoder() -> None:
     assert way.data[-2]["usage"]["cache_read_input_tokens"] == 60
     assert b"keep-alive" not in way.got
     assert way.relay.ended
-
-
-CHAT_BODY = json.dumps(
-    {
-        "id": "up-1",
-        "model": "glm",
-        "choices": [{"index": 0, "message": {"role": "assistant", "content": "one"}, "finish_reason": "stop"}],
-        "usage": CHAT_USAGE,
-        "x_own": [1.50],
-    },
-    indent=1,
-).encode()
-MESSAGES_BODY = json.dumps(
-    {
-        "id": "msg_1",
-        "type": "message",
-        "role": "assistant",
-        "content": [{"type": "text", "text": "one"}],
-        "stop_reason": "end_turn",
-        "usage": {"input_tokens": 40, "cache_read_input_tokens": 60, "output_tokens": 7},
-        "x_own": [1.50],
-    },
-    indent=1,
-).encode()
-BODIES = {"chat": CHAT_BODY, "messages": MESSAGES_BODY}
-
-
-def whole(
-    name: str, body: bytes, *stages: Changes, client: str = "", sends: dict[str, Any] | None = None
-) -> tuple[bytes, Exchange]:
-    way = Way(client or name, *stages, sends=sends)
-    made = relay.whole(way.exchange, way.listener, DIALECTS[name], DIALECTS[client or name], body)
-    return made, way.exchange
-
-
-@BOTH
-@pytest.mark.parametrize("stages", [[], [Changes(same, *EVERY)]])
-def test_a_whole_reply_that_nobody_changed_leaves_as_it_came(name: str, stages: list[Changes]) -> None:
-    body, exchange = whole(name, BODIES[name], *stages)
-    assert body == BODIES[name]
-    assert exchange.outcome.usage == USAGE[name]
-
-
-@BOTH
-def test_a_whole_reply_is_patched_in_place(name: str) -> None:
-    body, exchange = whole(name, BODIES[name], Changes(shout, TextDelta))
-    assert body == BODIES[name].replace(b'"one"', b'"ONE"')
-    body, exchange = whole(name, BODIES[name], Changes(double, Finished))
-    assert exchange.outcome.usage == USAGE[name]
-    assert json.loads(body)["x_own"] == [1.5]
-    assert body != BODIES[name]
-
-
-@BOTH
-def test_a_whole_reply_with_other_events_is_made_anew(name: str) -> None:
-    body, _ = whole(name, BODIES[name], Changes(split, TextDelta))
-    made = json.loads(body)
-    said = made["choices"][0]["message"]["content"] if name == "chat" else made["content"][0]["text"]
-    assert (said, made["model"]) == ("one", "glm")
-    assert whole(name, body)[1].outcome.usage == USAGE[name]
-
-
-def test_a_whole_reply_in_another_dialect() -> None:
-    body, _ = whole("chat", CHAT_BODY, client="messages")
-    made = json.loads(body)
-    assert (made["model"], made["content"][0]["text"], made["usage"]["input_tokens"]) == ("glm", "one", 40)
-
-
-def test_what_of_a_reply_another_dialect_cannot_show_is_named() -> None:
-    noted = {"role": "assistant", "content": "one", "annotations": [{"type": "url_citation"}]}
-    body = json.dumps({**json.loads(CHAT_BODY), "choices": [{"message": noted, "finish_reason": "stop"}]}).encode()
-    _, exchange = whole("chat", body, client="messages")
-    assert exchange.dropped == ["reply.annotations"]
-    assert whole("chat", body)[1].dropped == []
-    way = Way("messages", upstream="chat").feed(sse(chunk(noted), chunk({}, "stop"), "[DONE]"))
-    assert way.exchange.dropped == ["reply.annotations"]
-    gathered = Way("messages").exchange
-    relay.gather(gathered, CHAT, sse(chunk(noted), chunk({}, "stop")))
-    assert gathered.dropped == ["reply.annotations"]
-    assert Way("chat").feed(sse(chunk(noted))).exchange.dropped == []
-
-
-@BOTH
-def test_a_whole_reply_that_is_none(name: str) -> None:
-    for body in (b"<html>", b"[]", b"{}", b'{"error":{"message":"too fast","type":"rate_limit_error"}}'):
-        with pytest.raises(UpstreamError):
-            whole(name, body)
-
-
-@BOTH
-def test_a_stream_that_came_whole_is_gathered(name: str) -> None:
-    exchange = Way(name).exchange
-    events = relay.gather(exchange, DIALECTS[name], STREAMS[name])
-    assert isinstance(events[0] if name == "chat" else events[1], Started | Opaque)
-    assert "".join(event.text for event in events if isinstance(event, TextDelta)) == "one \u00e9 two"
-    assert exchange.outcome.usage == USAGE[name]
-    with pytest.raises(UpstreamError, match="broke off"):
-        relay.gather(exchange, DIALECTS[name], first(name, 4))
-    with pytest.raises(UpstreamError, match="too fast"):
-        relay.gather(exchange, DIALECTS[name], first(name, 4) + ERROR[name])
-    assert relay.gather(exchange, DIALECTS[name], STREAMS[name][:-2]) == events
 
 
 def test_the_client_hears_its_own_name_of_the_model() -> None:
