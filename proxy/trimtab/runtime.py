@@ -290,7 +290,7 @@ class Runtime:
         self.policy = config.retry.policy()
         self.budget.use(config.retry.budget, self.worker.share(config.retry.reserve))
         self.breakers.use(config.retry.breaker, config.retry.breaker_rest)
-        logger.info("reloaded {}", config.path)
+        logger.info("reloaded {} and .env", config.path)
         self.counters.add("reloads")
         self._retiring.add(old)
         self.spawn(self._retire(old))

@@ -216,6 +216,7 @@ async def _serve(
     finally:
         giving.cancel()
         await store.close()
+    logger.info("stopped{}", one)
 
 
 def _orphaned(loop: asyncio.AbstractEventLoop, lifeline: int, end: Callable[[], None]) -> None:

@@ -99,6 +99,7 @@ async def test_it_serves_from_an_empty_folder_and_ends_on_sigterm(tmp_path: Path
             log = await running.end()
             assert running.process.returncode == 0
     assert "Traceback" not in log
+    assert "stopped\n" in log
     assert [word for word in ("sk-server-7", "tt-client-7", "tt-wrong-7") if word in log] == []
 
 
@@ -109,7 +110,7 @@ async def test_sighup_takes_a_changed_file_over_and_keeps_a_good_one(tmp_path: P
         assert (await exchange(running.url, "POST", "/p/second/v1/messages", BODY)).status == 404
         file.write_text(CHAIN + '[pipeline.second]\nstages = ["route"]\n')
         running.process.send_signal(signal.SIGHUP)
-        await running.says("reloaded")
+        assert "pipelines.toml and .env" in await running.says("reloaded")
         assert (await exchange(running.url, "POST", "/p/second/v1/messages", b"{}")).status == 400
         file.write_text("[pipeline.default]\nstages = 7\n")
         running.process.send_signal(signal.SIGHUP)
