@@ -7,13 +7,14 @@ import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import SimpleNamespace
 from typing import NoReturn
 
 import pytest
 import tiktoken
 
 from trimtab import tokens
-from trimtab.tokens import Tokenizer, tokenizer
+from trimtab.tokens import TABLES, Tokenizer, _sizing, tokenizer
 
 PROSE = "The rudder turns the ship, and the trim tab turns the rudder.\n"
 TEXTS = {
@@ -198,3 +199,17 @@ def test_where_tiktoken_panics_the_common_text_is_counted() -> None:
         return [1] * len(text)
 
     assert Tokenizer("made", broken).alike("abcd", "abxx") == 2
+
+
+def test_an_encoding_without_a_buffer_is_counted_by_its_list() -> None:
+    encoding = SimpleNamespace(encode_ordinary=str.split)
+    assert _sizing(encoding)("one two three") == 3
+
+
+@pytest.mark.parametrize("name", TABLES)
+@pytest.mark.parametrize("text", ["", "def f(x): return x", "\U0001f600\u6771\u4eac", "<|endoftext|>", "a\ud83db"])
+def test_the_buffer_holds_as_many_as_the_list(name: str, text: str) -> None:
+    tokenizer(name).load()
+    encoding = tiktoken.get_encoding(name)
+    assert hasattr(encoding._core_bpe, "encode_to_tiktoken_buffer")
+    assert _sizing(encoding)(text) == len(encoding.encode_ordinary(text))

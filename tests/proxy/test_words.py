@@ -54,13 +54,14 @@ TEXTS = st.lists(st.sampled_from(PIECES), max_size=30).map("".join) | st.text(ma
 def encoder(name: str) -> Encode:
     kept: Tokenizer = tokenizer(name)
     kept.load()
-    assert kept._encode is not None
-    return kept._encode
+    assert kept._engine is not None
+    return kept._engine.encode
 
 
 def words_of(name: str) -> Words:
-    """A table in which nothing is known."""
-    return Words(encoder(name), expression(name))
+    """A table in which nothing is known; pieces are encoded as the tokenizer has it."""
+    encoder(name)
+    return Words(tiktoken.get_encoding(name)._encode_single_piece, expression(name))
 
 
 def expression(name: str) -> str:
