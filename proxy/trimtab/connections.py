@@ -1,4 +1,4 @@
-"""Hypercorn's connections: HTTP/2 as it serves it, HTTP/1.1 by `http1`, and ends of our own.
+"""Hypercorn's connections: HTTP/2 by `http2`, HTTP/1.1 by `http1`, and ends of our own.
 
 Hypercorn 0.18 keeps the socket of a client that closed an idle connection until the keep-alive time is over.
 """
@@ -7,6 +7,7 @@ import asyncio
 from contextlib import suppress
 from typing import Any, ClassVar
 
+from hypercorn import protocol
 from hypercorn.asyncio import run
 from hypercorn.asyncio.tcp_server import MAX_RECV, TCPServer
 from hypercorn.config import Config
@@ -14,6 +15,7 @@ from hypercorn.events import Closed, RawData
 from hypercorn.utils import parse_socket_addr
 
 from trimtab.http1 import Http1, Terms
+from trimtab.http2 import Http2
 
 
 class Settings(Config):
@@ -273,5 +275,6 @@ def abort(config: Config) -> int:
     return len(left)
 
 
-# A name of a module, replaced on purpose: hypercorn offers no other way.
+# Names of modules, replaced on purpose: hypercorn offers no other way.
 run.TCPServer = EndingServer  # type: ignore[attr-defined]  # hypercorn does not export it
+protocol.H2Protocol = Http2  # type: ignore[attr-defined]  # nor this one
