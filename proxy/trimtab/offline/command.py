@@ -88,19 +88,19 @@ def replay(arguments: argparse.Namespace) -> int:
 async def _played(
     config: Config, arguments: argparse.Namespace, found: Sequence[Source], bar: Progress
 ) -> list[Session]:
-    sessions: list[Session] = []
     unread: list[str] = []
     async with Replay.opened(config, arguments.pipeline) as run:
         for source in found:
             name = source.path.name
             try:
                 told = partial(_said, bar, name, source.size)
-                sessions += await run.file(source, arguments.model or recorded.MODEL, told)
+                await run.file(source, arguments.model or recorded.MODEL, told)
             except Unreadable as error:
                 unread += error.problems
             bar.add(source.size, name)
         for (name, reason), count in run.unread.items():
             unread.append(f"{name}: {count} request{'s' * (count != 1)} cannot be read: {reason}")
+        sessions = run.sessions()
     bar.end()
     if not sessions:
         raise Unreadable(*unread)

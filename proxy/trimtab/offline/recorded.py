@@ -213,17 +213,19 @@ def read(source: Source, model: str = MODEL, missed: Callable[[str], None] | Non
     `missed` is told why a line of a log is no request.
     """
     path, name = source.path, source.path.name.removesuffix(".gz").removesuffix(".json")
+    whole = ""
     try:
         with _opened(path) as (file, place):
             first = file.readline().removeprefix(codecs.BOM_UTF8)
             value = _json(first)
             if isinstance(value, dict) and "direction" in value:
+                whole = " to its end"
                 for record in _log(first, file, missed):
                     yield record._replace(share=min(1.0, place() / max(1, source.size)))
                 return
             raw = _plain(first + file.read())
     except (OSError, EOFError, zlib.error) as error:
-        raise Unreadable(f"{path}: cannot be read ({error})") from error
+        raise Unreadable(f"{path}: cannot be read{whole} ({error})") from error
     value = _json(raw)
     if not isinstance(value, dict):
         told = _trouble(raw) if value is None else f"it is {_kind(value)}: {FORMS}"
@@ -281,7 +283,7 @@ class _Line(msgspec.Struct):
 def _head(line: bytes) -> _Line | None:
     try:
         return msgspec.json.decode(line, type=_Line)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return None
 
 

@@ -121,6 +121,9 @@ class Replay:
         self._plain = plain
         self._marked = marked
         self._grouped = Grouped()
+        self._logged: dict[str, Pair] = {}
+        """Sessions of logs: one may go on in the next file of its log."""
+        self._pairs: list[Pair] = []
         self.unread: dict[tuple[str, str], int] = {}
         """File and reason of requests that could not be read, and how often."""
 
@@ -134,7 +137,10 @@ class Replay:
     async def file(
         self, source: Source, model: str = recorded.MODEL, progress: Progress | None = None
     ) -> list[Session]:
-        """The sessions of one file, in the order in which they began. Raises Unreadable."""
+        """The sessions of one file, in the order in which they come in it. Raises Unreadable.
+
+        One that an earlier file of a log began is told as a whole.
+        """
         pairs: dict[str, Pair] = {}
         missed = partial(self._missed, source.path.name)
         for number, request in enumerate(recorded.read(source, model, missed), 1):
@@ -146,15 +152,23 @@ class Replay:
                 progress(number, request.share)
         return [pair.result() for pair in pairs.values()]
 
+    def sessions(self) -> list[Session]:
+        """The sessions of all files so far, in the order in which they began."""
+        return [pair.result() for pair in self._pairs]
+
     def _missed(self, name: str, reason: str) -> None:
         self.unread[name, reason] = self.unread.get((name, reason), 0) + 1
 
     async def _one(self, pairs: dict[str, Pair], request: Recorded) -> None:
         conversation = self._plain.parse(request.dialect, request.body)
         name = request.session or self._grouped.name(conversation)
-        pair = pairs.get(name)
+        pair = (self._logged if request.session is None else pairs).get(name)
         if pair is None:
-            pair = pairs[name] = Pair(name, request.dialect, self._plain.stages, request.hidden)
+            pair = Pair(name, request.dialect, self._plain.stages, request.hidden)
+            self._pairs.append(pair)
+        if request.session is None:
+            self._logged[name] = pair
+        pairs[name] = pair
         pair.edited |= request.edited
         for offline in (self._plain, self._marked):
             offline.clock.to(request.time if request.time is not None else offline.clock.now() + PAUSE)

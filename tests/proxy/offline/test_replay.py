@@ -1,6 +1,8 @@
 """Sessions through whole chains."""
 
+import gzip
 import json
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +11,7 @@ import pytest
 from fixtures import FOLDER, needs_recordings
 from offline_stages import configured
 from trimtab.config import Config, load
-from trimtab.offline.recorded import Source
+from trimtab.offline.recorded import Source, Unreadable
 from trimtab.offline.replay import Replay, Session, total
 
 pytestmark = pytest.mark.anyio
@@ -69,6 +71,21 @@ async def test_sessions_of_a_log_are_told_apart_by_their_messages(
     sessions = await replayed(configured(monkeypatch, tmp_path, "cut"), tmp_path, text)
     assert [(session.name, session.requests) for session in sessions] == [("session 1", 3), ("session 2", 2)]
     assert all(session.recorded_edited for session in sessions)
+
+
+async def test_a_session_goes_on_in_the_next_file_of_its_log(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Whose cache holds what the file before it ended with; the last one may be torn, or empty."""
+    turns = [[USER], [USER, ANSWER, USER], [USER, ANSWER, USER, ANSWER, USER]]
+    config = configured(monkeypatch, tmp_path, "cut")
+    (whole,) = await replayed(config, tmp_path, logged(*turns))
+    torn = gzip.compress(logged(*turns[2:]).encode())[:-4]
+    files = {"up.1.log": logged(*turns[:2]).encode(), "up.2.log.gz": torn, "up.log": b""}
+    async with Replay.opened(config) as replay:
+        for name, text in files.items():
+            (tmp_path / name).write_bytes(text)
+            with nullcontext() if name == "up.1.log" else pytest.raises(Unreadable):
+                await replay.file(Source(tmp_path / name))
+        assert replay.sessions() == [whole]
 
 
 async def test_a_turn_that_was_said_anew_belongs_to_its_session(
