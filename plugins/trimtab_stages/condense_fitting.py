@@ -38,10 +38,9 @@ class Fitting:
         if state.below(self._options.emergency):
             return None
         start = state.epoch.messages + 1
-        for place in (*self._grid(exchange, start, sizes), *self._turns(exchange, start)):
-            if (epoch := await self._epochs.get(exchange, place)) is not None:
-                return epoch
-        return None
+        places = *self._grid(exchange, start, sizes), *self._turns(exchange, start)
+        found = await self._epochs.newest(exchange, places)
+        return None if found is None else found[1]
 
     async def fitted(self, exchange: Exchange, state: State, sizes: Sizes) -> State:
         """The state that fits, by a record written for that; where there is none, the one that comes nearest."""
@@ -72,14 +71,11 @@ class Fitting:
         least: bool = False,
     ) -> State:
         """The state by the newest record of some places; where that does not fit, by a new one at the newest place."""
-        for place in places:
-            epoch = await self._epochs.get(exchange, place)
-            if epoch is None:
-                continue
-            held = await self._states.of(exchange, epoch, sizes)
-            if place is places[0] or held.below(self._options.emergency):
+        found = await self._epochs.newest(exchange, places)
+        if found is not None:
+            held = await self._states.of(exchange, found[1], sizes)
+            if found[0] is places[0] or held.below(self._options.emergency):
                 return held
-            break
         chosen = await self._chosen(exchange, places[0], state, forms, sizes, least=least)
         if chosen is None:
             return state

@@ -57,14 +57,7 @@ class Ladder:
 
     async def _earlier(self, exchange: Exchange, boundary: Boundary) -> Epoch:
         """The record of the boundary before, or of the one before that, where there is any."""
-        place = self._epochs.earlier(exchange, boundary)
-        for _ in range(DEEP):
-            if place is None:
-                break
-            if (epoch := await self._epochs.get(exchange, place)) is not None:
-                return epoch
-            place = self._epochs.earlier(exchange, place)
-        return Epoch()
+        return await self._epochs.previous(exchange, boundary, deep=DEEP) or Epoch()
 
     async def _chosen(self, exchange: Exchange, boundary: Boundary, before: State, sizes: Sizes) -> Epoch:
         """What a new epoch does: the rungs in their order until one reaches its aim, or what the one before did."""

@@ -8,11 +8,12 @@ its worker. Records are written once and never changed. Who loses the race obeys
 records costs one new decision per conversation, and no error.
 """
 
+import asyncio
 import hashlib
 from bisect import bisect_right
 from collections import OrderedDict
-from collections.abc import Sequence
-from itertools import accumulate
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import accumulate, chain, islice, repeat
 from typing import TYPE_CHECKING, Any, NamedTuple
 from weakref import WeakKeyDictionary
 
@@ -30,6 +31,9 @@ KIND = "epoch"
 """The kind under which the store keeps records."""
 REMEMBERED = 8192
 """Records kept in memory, of about 300 bytes each; the rest is read from the store when it is needed."""
+
+TOGETHER = 16
+"""Records that the store is asked for at once."""
 
 
 class Epoch(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -140,15 +144,17 @@ class Epochs:
                 spoken = index + 1
         return len(messages)
 
-    async def previous(self, exchange: Exchange, boundary: Boundary) -> Epoch | None:
-        """The record of the newest earlier boundary that has one: what held until now."""
+    async def previous(self, exchange: Exchange, boundary: Boundary, *, deep: int | None = None) -> Epoch | None:
+        """The record of the newest of the earlier boundaries, or the last `deep` of them, that has one: what held until
+        now."""
+        found = await self.newest(exchange, islice(self._back(exchange, boundary), deep))
+        return None if found is None else found[1]
+
+    def _back(self, exchange: Exchange, boundary: Boundary) -> Iterator[Boundary]:
         before = self.earlier(exchange, boundary)
         while before is not None:
-            found = await self.get(exchange, before)
-            if found is not None:
-                return found
+            yield before
             before = self.earlier(exchange, before)
-        return None
 
     def before(self, exchange: Exchange, owner: Owner, messages: int) -> Boundary | None:
         """A boundary before the message `messages` of `exchange.received`, which the stage chose itself.
@@ -169,6 +175,23 @@ class Epochs:
             self._known.move_to_end(key)
             return found
         return self._remember(key, _read(await self._store.get(KIND, *key)))
+
+    async def newest(self, exchange: Exchange, places: Iterable[Boundary]) -> tuple[Boundary, Epoch] | None:
+        """The first of some boundaries that has a record, with it; None where none has.
+
+        The store is asked about the first, and then about many at once: a conversation may have a hundred, and the
+        store may be far away.
+        """
+        left = iter(places)
+        for many in chain((1,), repeat(TOGETHER)):
+            some = [*islice(left, many)]
+            if not some:
+                break
+            found = await asyncio.gather(*(self.get(exchange, place) for place in some))
+            for place, epoch in zip(some, found, strict=True):
+                if epoch is not None:
+                    return place, epoch
+        return None
 
     async def settle(self, exchange: Exchange, boundary: Boundary, epoch: Epoch) -> Epoch:
         """Write a record unless there is one, and return the one that holds: do what that one says.

@@ -14,6 +14,7 @@ from loguru import logger
 
 from trimtab.errors import Missing, ProxyError, StageFailed
 from trimtab.interfaces import Clock, Counters
+from trimtab.patience import apart, together
 
 if TYPE_CHECKING:
     from trimtab.config import CoreOptions
@@ -118,6 +119,7 @@ class Limit:
         self._loop = asyncio.get_running_loop()
         self._task = asyncio.current_task()
         self._pending = 0 if self._task is None else self._task.cancelling()
+        self._waiting = together()
         return self
 
     def __exit__(
@@ -125,6 +127,7 @@ class Limit:
     ) -> None:
         if self._timer is not None:
             self._timer.cancel()
+        apart(self._waiting)
         self._forgive()
 
     def begin(self, label: str) -> None:

@@ -10,7 +10,7 @@ import asyncio
 import hmac
 import zlib
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, TypeVar
@@ -19,6 +19,7 @@ from loguru import logger
 
 from trimtab.errors import ForeignValue
 from trimtab.interfaces import Clock, SystemClock
+from trimtab.patience import waited
 
 T = TypeVar("T")
 
@@ -27,7 +28,7 @@ SIZE_LIMIT = 1024 * 1024 * 1024
 PACKED_FROM = 512
 """Bytes from which a value is worth compressing."""
 PATIENCE = 3.0
-"""Seconds that a request waits for the disk at most; another process may hold a lock."""
+"""Seconds that a request waits for the store at most, all its questions together: another process may hold a lock."""
 REST = 30.0
 """Seconds without a new attempt after the disk failed, so that not every request waits for it."""
 ALONE = 4096
@@ -156,8 +157,8 @@ class DiskStore:
         if self._closed or (self._resting is not None and self._clock.monotonic() < self._resting):
             return default
         try:
-            running = asyncio.get_running_loop().run_in_executor(self._thread, self._opened, work)
-            done = await asyncio.wait_for(running, PATIENCE)
+            loop = asyncio.get_running_loop()
+            done = await patiently(lambda: loop.run_in_executor(self._thread, self._opened, work), self._clock)
         except Exception as error:
             # Whatever is wrong with a disk, a request must not fail of it.
             self._resting = self._clock.monotonic() + REST
@@ -213,6 +214,22 @@ class DiskStore:
     def _tell(self, what: str, kind: str) -> None:
         if self._log:
             logger.debug("store: {} of {}", what, kind)
+
+
+async def patiently(begin: Callable[[], Awaitable[T]], clock: Clock) -> T:
+    """What comes of what `begin` begins.
+
+    Raises TimeoutError where the request has waited PATIENCE seconds for the store; then it begins nothing any more.
+    """
+    waiting, now = waited(), clock.monotonic()
+    left = PATIENCE - waiting.seconds(now)
+    if left <= 0:
+        raise TimeoutError("one request waited too long for its answers")
+    waiting.begin(now)
+    try:
+        return await asyncio.wait_for(begin(), left)
+    finally:
+        waiting.end(clock.monotonic())
 
 
 def _bytes(value: bytes) -> bytes:

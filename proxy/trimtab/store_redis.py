@@ -4,17 +4,16 @@ The same keys and values as on disk: HMAC names with a secret that lies in the s
 wins), values as bytes. A Redis that is away is told once and counts as empty; what is kept meanwhile stays in memory.
 """
 
-import asyncio
 import secrets
 import zlib
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
 from loguru import logger
 
 from trimtab.errors import ConfigError, ForeignValue
 from trimtab.interfaces import Clock, SystemClock
-from trimtab.store import ALONE, PATIENCE, REST, MemoryStore, hashed, pack, unpack
+from trimtab.store import ALONE, PATIENCE, REST, MemoryStore, hashed, pack, patiently, unpack
 
 T = TypeVar("T")
 
@@ -39,36 +38,37 @@ class RedisStore:
         """The value kept under (kind, tenant, key), None where there is none."""
         held = self._aside.peek(kind, tenant, key)
         if held is None:
-            held = await self._reach(self._read(kind, tenant, key), None)
+            held = await self._reach(lambda: self._read(kind, tenant, key), None)
         if self._log:
             logger.debug("store: {} of {}", "hit" if held is not None else "miss", kind)
         return held
 
     async def put(self, kind: str, tenant: str, key: bytes, value: bytes, *, ttl: float | None = None) -> None:
         """Keep a value, for `ttl` seconds or for good."""
-        if await self._reach(self._write(kind, tenant, key, _bytes(value), ttl), default=False):
+        _bytes(value)
+        if await self._reach(lambda: self._write(kind, tenant, key, value, ttl), default=False):
             self._aside.discard(kind, tenant, key)
         else:
             await self._aside.put(kind, tenant, key, value, ttl=ttl)
 
     async def add(self, kind: str, tenant: str, key: bytes, value: bytes, *, ttl: float | None = None) -> bytes:
         """Keep a value unless there is one already, and return the one that holds."""
+        _bytes(value)
         held = self._aside.peek(kind, tenant, key)
         if held is None:
-            held = await self._reach(self._add(kind, tenant, key, _bytes(value), ttl), None)
+            held = await self._reach(lambda: self._add(kind, tenant, key, value, ttl), None)
         return await self._aside.add(kind, tenant, key, value, ttl=ttl) if held is None else held
 
     async def close(self) -> None:
         """Close the connections."""
         await self._client.aclose()
 
-    async def _reach(self, work: Awaitable[T], default: T) -> T:
+    async def _reach(self, work: Callable[[], Awaitable[T]], default: T) -> T:
         """What comes of `work`, `default` when Redis is not to be had."""
         if self._resting is not None and self._clock.monotonic() < self._resting:
-            getattr(work, "close", lambda: None)()
             return default
         try:
-            done = await asyncio.wait_for(work, PATIENCE)
+            done = await patiently(work, self._clock)
         except Exception as error:
             # Whatever is wrong with Redis, a request must not fail of it.
             self._resting = self._clock.monotonic() + REST

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from trimtab.api import Boundary, Credentials, Epoch, Epochs, Exchange, Owner, fingerprint
-from trimtab.epochs import KIND, REMEMBERED
+from trimtab.api import Boundary, Credentials, Epoch, Epochs, Exchange, Owner, fingerprint, replace
+from trimtab.epochs import KIND, REMEMBERED, TOGETHER
 from trimtab.interfaces import Counters
 from trimtab.measure import measure
 from trimtab.store import DiskStore, MemoryStore
@@ -35,7 +35,7 @@ class Case:
     """Exchanges and the records of one worker."""
 
     def __init__(self, store: Any = None) -> None:
-        self.store = store or MemoryStore()
+        self.store = MemoryStore() if store is None else store
         self.counters = Counters()
         self.epochs = Epochs(self.store, self.counters)
         self.bench = StageBench(store=self.store)
@@ -347,6 +347,42 @@ async def test_what_held_until_now(case: Case) -> None:
     await case.settle(case.exchange(session(4)))
     assert await case.epochs.previous(late, boundary) == EDIT
     assert await case.get(late) is None
+
+
+class Counting(MemoryStore):
+    """A store that lets others go on before it answers, and knows how many it was asked for at once."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.rounds: list[int] = []
+        self.asked = 0
+
+    async def get(self, kind: str, tenant: str, key: bytes) -> bytes | None:
+        self.asked += 1
+        asked = self.asked
+        await asyncio.sleep(0)
+        if asked == self.asked:
+            self.rounds.append(asked)
+            self.asked = 0
+        return await super().get(kind, tenant, key)
+
+
+async def test_the_store_is_asked_for_one_record_and_then_for_many_at_once() -> None:
+    store = Counting()
+    case = Case(store)
+    late = case.exchange(session(60))
+    boundary = case.found(late)
+    assert await case.epochs.previous(late, boundary) is None
+    assert store.rounds[:2] == [1, TOGETHER]
+    assert max(store.rounds) == TOGETHER
+    asked = sum(store.rounds)
+    assert await case.epochs.previous(late, boundary, deep=3) is None
+    assert sum(store.rounds) - asked == 3
+    held = case.found(case.exchange(session(40)))
+    await case.settle(case.exchange(session(40)))
+    await case.settle(case.exchange(session(30)), replace(EDIT, messages=1))
+    assert await case.epochs.newest(late, [boundary, held]) == (held, EDIT)
+    assert await case.epochs.previous(late, boundary) == EDIT
 
 
 async def test_a_later_request_knows_how_long_the_first_one_behind_a_boundary_was(case: Case) -> None:

@@ -15,6 +15,7 @@ from loguru import logger
 from trimtab import store as module
 from trimtab import store_disk
 from trimtab.interfaces import Store
+from trimtab.patience import apart, together
 from trimtab.store import DiskStore, MemoryStore, hashed
 from trimtab.testing import StillClock
 
@@ -225,6 +226,33 @@ async def test_a_lock_holds_nobody_up(tmp_path: Path, monkeypatch: pytest.Monkey
     assert await store.get("text", "t", b"k") is None
     assert await store.add("text", "t", b"k", b"2") == b"2"
     gate.set()
+    await store.close()
+
+
+async def test_one_request_waits_for_all_its_questions_together(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, said: list[str]
+) -> None:
+    """A disk that answers each of them in two seconds; then it rests, and is asked again."""
+    clock = StillClock()
+    store = DiskStore(tmp_path, clock)
+    for number in range(5):
+        await store.put("epoch", "t", b"%d" % number, b"v")
+    quick = store_disk._Cache.get
+
+    def slow(*arguments: Any, **options: Any) -> Any:
+        clock.advance(2)
+        return quick(*arguments, **options)
+
+    monkeypatch.setattr(store_disk._Cache, "get", slow)
+    for _ in range(2):
+        token = together()
+        assert [await store.get("epoch", "t", b"%d" % number) for number in range(5)] == [b"v"] * 2 + [None] * 3
+        apart(token)
+        clock.advance(module.REST)
+    assert clock.monotonic() == 2 * (4 + module.REST)
+    assert [line for line in said if "counts as empty: TimeoutError" in line]
+    # What no request waits for is asked on.
+    assert [await store.get("epoch", "t", b"%d" % number) for number in range(5)] == [b"v"] * 5
     await store.close()
 
 
