@@ -45,6 +45,10 @@ class StillClock:
         """Let time pass."""
         self._passed += seconds
 
+    def jump(self, seconds: float) -> None:
+        """Put the date forward, or back, as clocks are set; `monotonic` goes on as before."""
+        self._now += seconds
+
     async def sleep(self, seconds: float) -> None:
         """Let time pass at once; others get their turn."""
         self.advance(seconds)

@@ -25,16 +25,19 @@ Law = Literal["runs", "purity", "prefix", "idempotence", "count", "fail-open", "
 LAWS: tuple[Law, ...] = get_args(Law)
 """What is looked at.
 
-`runs`: no stage raises and no edit breaks an invariant. `purity`: another worker, at another time, and a restarted one
-send the same bytes, in the order of the conversation and backwards. Backwards an old request may meet a forced record
-that a later one wrote, and obeys it (design.md, promise 2): without those its bytes are the old ones.
+`runs`: no stage raises, `done` included, and no edit breaks an invariant. `purity`: another worker, at another time,
+and a restarted one send the same bytes, in the order of the conversation and backwards, however long requests are apart
+and wherever clocks are set. Backwards an old request may meet a forced record that a later one wrote, and obeys it
+(design.md, promise 2): without those its bytes are the old ones.
 `prefix`: what was sent to a target stays as it was, up to the last turn, whatever went to another one meanwhile; of its
 requests one in ten may be an epoch with a record, and those that are forced.
 `idempotence`: a second pass changes nothing. `count`: a request that counts has the same edits and writes no record.
-`fail-open`: an optional stage with a broken store, or a body that it cannot read, fails no request. `summary`: a
-client's own request to summarise is not edited.
+`fail-open`: an optional stage with a broken store, or a body that it cannot read, neither fails a request nor refuses
+it. `summary`: a client's own request to summarise is not edited.
 """
 
+PAUSES = (7.0, 400.0, 60.0, 4_000.0, 90_000.0)
+"""Seconds from one request to the next, by turns: within the life of a provider's cache, and beyond it."""
 SUMMARY = "Your task is to create a detailed summary of the conversation so far"
 ODD: tuple[tuple[str, bytes], ...] = (
     ("messages", b'{"model":"small","max_tokens":9,"messages":[{"role":"user","content":[{"type":"new","x":1}]}]}'),
@@ -160,6 +163,9 @@ class _Kit:
             for index, body in enumerate(session.bodies()):
                 place = f"{where}, request {index}"
                 store.request = index
+                pause = PAUSES[index % len(PAUSES)]
+                bench.clock.advance(pause)
+                other.clock.jump(-pause)
                 exchange = await self._run(bench, body, session.dialect, place)
                 self.requests += 1
                 if exchange is None:
@@ -172,6 +178,7 @@ class _Kit:
                 went[target] += 1
                 broke[target] += last is not None and not _holds(last, exchange, append_only=self._append_only)
                 before[target] = exchange
+                bench.done(exchange)
                 await bench.run_later(exchange)
                 await self._again(other, body, out, session.dialect, place)
                 if await self._alone(store, body, session.dialect, place) != out:
@@ -179,6 +186,8 @@ class _Kit:
                 await self._second(out, session.dialect, place)
             counts = bench.services.counters.snapshot()
             written, forced = counts.get("epochs.written", 0), counts.get("epochs.forced", 0)
+            if any(name.startswith("stage_failed.") for name in counts):
+                self._fault("runs", where, "`done` failed")
             await self._summary(bench, session, where)
         breaks = broke.total()
         self.epochs += breaks
@@ -268,9 +277,12 @@ class _Kit:
             # What nobody can read, nobody is asked about.
             return
         try:
-            await bench.request(exchange)
+            reply = await bench.request(exchange)
         except Exception as error:
             self._fault("fail-open", where, f"the request failed: {type(error).__name__}: {error}")
+            return
+        if reply is not None and reply.rendered is not None and reply.rendered.status >= 400:
+            self._fault("fail-open", where, f"the request was answered with {reply.rendered.status}")
 
 
 async def _records(bench: StageBench) -> int:

@@ -116,6 +116,13 @@ def test_the_clock_stands_still() -> None:
     assert (clock.now(), clock.monotonic()) == (1002.5, 2.5)
 
 
+def test_a_clock_that_is_set_goes_on() -> None:
+    clock = StillClock(100.0)
+    clock.advance(5)
+    clock.jump(-50)
+    assert (clock.now(), clock.monotonic()) == (55.0, 5.0)
+
+
 async def test_who_sleeps_by_the_clock_wakes_at_once_and_later() -> None:
     clock = StillClock(1000.0)
     wait = 600.0

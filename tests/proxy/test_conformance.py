@@ -10,6 +10,8 @@ from trimtab.api import (
     Exchange,
     ModelTable,
     Owner,
+    Refused,
+    Rendered,
     Reply,
     Services,
     Stage,
@@ -77,6 +79,70 @@ class Timed(Tried):
 
     def change(self, exchange: Exchange, index: int, text: str) -> str:
         return f"{int(self.services.clock.now())} {text[10:]}"
+
+
+class Waiting(Tried):
+    """Edits what comes after a while, when the provider has forgotten it."""
+
+    last = 0.0
+
+    @hookimpl
+    async def request(self, exchange: Exchange) -> Reply | None:
+        now = self.services.clock.monotonic()
+        self.late, self.last = now - self.last > 300, now
+        return await super().request(exchange)
+
+    def change(self, exchange: Exchange, index: int, text: str) -> str:
+        return text[:50] if self.late else text
+
+
+class Dated(Tried):
+    """Edits until a day."""
+
+    def change(self, exchange: Exchange, index: int, text: str) -> str:
+        return text if self.services.clock.now() >= 1_750_000_000 + 86_000 else text[:50]
+
+
+class Stored(Tried):
+    """Needs a store that works: else it says no, in one way or the other."""
+
+    replies = False
+
+    @hookimpl
+    async def request(self, exchange: Exchange) -> Reply | None:
+        try:
+            await self.services.store.get("mine", "", b"key")
+        except OSError as error:
+            if self.replies:
+                return Reply(rendered=Rendered(503, {}, b"{}"))
+            raise Refused("the store is down") from error
+        return None
+
+
+class Replying(Stored):
+    """The same by a reply."""
+
+    replies = True
+
+
+class Eager(Tried):
+    """Shortens a client's own request to summarise, by a way around `edit`."""
+
+    @hookimpl
+    async def request(self, exchange: Exchange) -> Reply | None:
+        messages = exchange.conversation.messages
+        if exchange.compaction and b"cache_control" not in messages[0].raw:
+            first = messages[0].with_blocks([Text(text="x")])
+            exchange.conversation = exchange.conversation.with_messages([first, *messages[1:]])
+        return None
+
+
+class Tripping(Tried):
+    """Fails when all is done."""
+
+    @hookimpl
+    def done(self, exchange: Exchange) -> None:
+        raise RuntimeError("too late")
 
 
 class Sliding(Tried):
@@ -166,18 +232,30 @@ async def test_epochs_pass() -> None:
     ("kind", "law", "told"),
     [
         (Timed, "purity", "another worker sends other bytes"),
+        (Waiting, "purity", "another worker sends other bytes"),
+        (Dated, "purity", "another worker sends other bytes"),
         (Sliding, "prefix", "requests changed what was sent before their last turn"),
         (Growing, "idempotence", "a second pass changes what the first one made"),
         (Counting, "count", "a request that counts has other edits"),
         (Raising, "runs", "undone: RuntimeError at"),
-        (Breaking, "runs", "undone: "),
+        (Breaking, "runs", "a tool call was changed"),
+        (Tripping, "runs", "`done` failed"),
+        (Stored, "fail-open", "the request failed: Refused: the store is down"),
+        (Replying, "fail-open", "the request was answered with 503"),
+        (Eager, "summary", "a client's own request to summarise was edited"),
     ],
 )
 async def test_what_is_broken_is_told(kind: type[Tried], law: str, told: str) -> None:
     with pytest.raises(AssertionError) as caught:
         await conform(kind, number=10)
-    [line] = [line for line in str(caught.value).splitlines() if line.startswith(f"{law}: seed 0, conversation")]
+    where = "a store that fails" if law == "fail-open" else "seed 0, conversation"
+    [line] = [line for line in str(caught.value).splitlines() if line.startswith(f"{law}: {where}")]
     assert told in line
+
+
+def test_each_law_has_a_stage_that_breaks_it() -> None:
+    mark = next(mark for mark in test_what_is_broken_is_told.pytestmark if mark.name == "parametrize")  # type: ignore[attr-defined]
+    assert {law for _, law, _ in mark.args[1]} == {*LAWS}
 
 
 async def test_a_law_can_be_left_out() -> None:
