@@ -1,8 +1,9 @@
 """What do the edits of env-dedup cost or save on recorded sessions, with the provider's prefix cache in the price?
 
 python -m benchmarks.economy [FOLDER] [--strict] [--strategy NAME] [--whole-block] [--max-age MINUTES] [--all]
+python -m benchmarks.economy --chain [FOLDER] [--strict]
 
-It is `trimtab replay` with env-dedup alone in the pipeline, and bars.
+It is `trimtab replay` with env-dedup alone in the pipeline, or with the whole chain as it is shipped, and bars.
 """
 
 import argparse
@@ -16,11 +17,13 @@ from typing import NamedTuple
 import msgspec
 from loguru import logger
 
+import trimtab
 from trimtab.config import Config, load
-from trimtab.offline.recorded import Source
+from trimtab.offline.recorded import MODEL, Source
 from trimtab.offline.replay import Replay, Session
 from trimtab_stages.env_dedup import EnvDedupOptions
 
+SHIPPED = Path(trimtab.__file__).with_name("pipelines.toml")
 SESSIONS = Path(__file__).parents[2] / "shared" / "fixtures" / "conversations"
 READS = (0.1, 0.2)
 """Prices of a cached input token over a fresh one."""
@@ -33,6 +36,17 @@ BARS = {
     "12-cline-assembled-1": (0.939, 0.935, 0.940),
 }
 """Cost at each of READS, and with marks, to be reached; no other session may cost more than without the stage."""
+
+MARKS = f"""
+[upstream.marks]
+dialect = "messages"
+base-url = "http://marks.test"
+cache = {{ kind = "explicit" }}
+[model."{MODEL}"]
+images = true
+upstreams = {{ messages = "marks" }}
+"""
+"""An upstream as Anthropic's: its cache wants marks, and its model sees images."""
 
 DEFAULTS = msgspec.to_builtins(EnvDedupOptions())
 EVERY = (
@@ -70,6 +84,9 @@ def main() -> int:
     parser.add_argument("--strategy", default="keep_latest", help="of env-dedup")
     parser.add_argument("--whole-block", action="store_true", help="of env-dedup")
     parser.add_argument("--max-age", type=int, default=0, metavar="MINUTES", help="of env-dedup")
+    parser.add_argument(
+        "--chain", action="store_true", help="all stages as they are shipped, in place of env-dedup alone"
+    )
     parser.add_argument("--all", action="store_true", help="every strategy, one table each")
     parser.add_argument("--strict", action="store_true", help="exit 1 where a session costs more than the bars allow")
     arguments = parser.parse_args()
@@ -78,20 +95,27 @@ def main() -> int:
         parser.error(f"no *.json.gz in {arguments.folder}")
     chosen = EnvDedupOptions(strategy=arguments.strategy, whole_block=arguments.whole_block, max_age=arguments.max_age)
     logger.remove()
+    if arguments.chain:
+        results = table(files, "the shipped chain; marks: at an upstream that wants them", shipped(), shipped(MARKS))
+        return int(arguments.strict and not all(result.kept for result in results))
     results = []
     for options in EVERY if arguments.all else (chosen,):
-        results += table(files, options)
+        told = {name: value for name, value in msgspec.to_builtins(options).items() if value != DEFAULTS[name]}
+        title = ", ".join(f"{name} {value}" for name, value in told.items()) or "the defaults"
+        results += table(files, title, chain(options))
     return int(arguments.strict and not all(result.kept for result in results))
 
 
-def table(files: Sequence[Path], options: EnvDedupOptions) -> list[Result]:
-    """Measure and print one table."""
-    told = {name: value for name, value in msgspec.to_builtins(options).items() if value != DEFAULTS[name]}
-    print(", ".join(f"{name} {value}" for name, value in told.items()) or "the defaults")
+def table(files: Sequence[Path], title: str, config: Config, marks: Config | None = None) -> list[Result]:
+    """Measure and print one table; `marks` is the configuration for a cache with marks, where it is another one."""
+    print(title)
     print(f"{'session':24}{'turns':>6}{'edited':>8}{'saved %':>9}{'r=0.1':>8}{'r=0.2':>8}{'marks':>8}  at most")
     results = []
     for file in files:
-        results.append(asyncio.run(measure(file, chain(options))))
+        found = asyncio.run(measure(file, config))
+        if marks is not None:
+            found = found._replace(costs=(*found.costs[:-1], asyncio.run(measure(file, marks)).costs[-1]))
+        results.append(found)
         print(row(results[-1]), flush=True)
     costs = [cost for result in results if result.edited for cost in (result.costs[0], result.costs[-1])]
     if costs:
@@ -105,6 +129,14 @@ def row(result: Result) -> str:
     bars = " / ".join(f"{bar:.3f}" for bar in BARS.get(result.name, (1.0, 1.0, 1.0)))
     line = f"{result.name:24}{result.turns:6}{result.edited:8}{100 * result.saved:9.1f}{costs}  {bars}"
     return line if result.kept else f"{line}  MISSED"
+
+
+def shipped(more: str = "") -> Config:
+    """The chain as it is shipped, with some rows more."""
+    with tempfile.TemporaryDirectory(prefix="trimtab-bench-") as folder:
+        path = Path(folder, "pipelines.toml")
+        path.write_text(SHIPPED.read_text("utf-8") + more)
+        return load(path, environ={})
 
 
 def chain(options: EnvDedupOptions) -> Config:
@@ -122,8 +154,10 @@ async def measure(file: Path, config: Config) -> Result:
     """One session, as the client sent it and behind the stage."""
     async with Replay.opened(config) as replay:
         (session,) = await replay.file(Source(file))
-    if session.notes or session.ended:
-        raise SystemExit(f"{file.name}: {session.notes or session.ended}")
+    # What a stage notes of an edit that it weighed is no reason to stop.
+    notes = [note for note in session.notes if "pay" not in note]
+    if notes or session.ended:
+        raise SystemExit(f"{file.name}: {notes or session.ended}")
     return result(file.name.removesuffix(".json.gz"), session)
 
 
