@@ -6,14 +6,15 @@ KIND = "limit"
 KEPT = 86_400.0
 """Seconds that a refusal counts: a gateway may get another window."""
 
-FRESH = 60.0
-"""Seconds after which the store is asked again: what it kept ends there, and other workers learn too."""
+FRESH = 5.0
+"""Seconds after which the store is asked again: what it kept ends there, and what one worker learnt all others obey, so
+that a conversation they share does not go back and forth between two windows."""
 NAMES = 1_000
 """Targets in memory; clients may name any model."""
 
 
 class Limits:
-    """The smallest prompt refused, in our tokens, at least half the table's window; the store's, read once a minute."""
+    """The smallest prompt refused, in our tokens, at least half the table's window, as the store has it every 5 s."""
 
     def __init__(self, store: Store, clock: Clock) -> None:
         self._store = store

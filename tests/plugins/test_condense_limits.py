@@ -22,6 +22,16 @@ async def test_the_smallest_refusal_counts_for_a_day_and_in_every_worker() -> No
     assert (await limits.known(target), await Limits(store, bench.clock).known(target)) == (None, None)
 
 
+async def test_a_worker_that_knew_of_none_learns_from_another_within_seconds() -> None:
+    bench = StageBench()
+    target = bench.exchange(body([user("hi")])).target
+    one, other = (Limits(bench.services.store, bench.clock) for _ in range(2))
+    assert await other.known(target) is None
+    await one.learn(target, 9_000, 9_500)
+    bench.clock.advance(5)
+    assert await other.known(target) == 9_000
+
+
 async def test_what_is_no_number_counts_as_nothing() -> None:
     bench = StageBench()
     target = bench.exchange(body([user("hi")])).target

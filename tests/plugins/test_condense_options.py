@@ -21,6 +21,11 @@ def test_wrong_options_are_refused(wrong: dict[str, Any], words: str) -> None:
         CondenseOptions(**wrong)
 
 
+def test_no_model_is_asked_unless_it_is_switched_on_and_then_for_30_seconds() -> None:
+    usual = CondenseOptions()
+    assert (usual.strategy, usual.model_rungs, usual.timeout, usual.repeats) == ("smart_truncation", False, 30, False)
+
+
 def test_sizes_follow_the_window() -> None:
     large, small = (Sizes.of(CondenseOptions(), window) for window in (200_000, 64_000))
     assert (large.step, large.start, large.aim, large.least) == (80_000, 80_000, 120_000, 10_000)

@@ -101,8 +101,9 @@ def test_the_extra_message_with_a_tools_image_is_no_turn() -> None:
     assert untils(moments(made, 4)) == [4]
     assert moments(made, 5) == []
     # The batch counts by turns too: without the extra messages these images would be older than they are.
-    many = [part for number in range(10) for part in [*step[:2], user(picture(data=png(seed=str(number))))]]
-    assert moments(messages([user("go"), *many]), 19) == []
+    many = [part for number in range(20) for part in [*step[:2], user(picture(data=png(seed=str(number))))]]
+    assert moments(messages([user("go"), *many[:-3]]), 19) == []
+    assert untils(moments(messages([user("go"), *many]), 19)) == [31]
 
 
 @pytest.mark.parametrize(
