@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from trimtab.breaker import Attempt
 from trimtab.errors import ProxyError, UpstreamTimeout
 from trimtab.exchange import Exchange
 from trimtab.fallback import candidates, move
@@ -47,6 +48,7 @@ class Attempts:
         self._client = client_of(exchange.incoming.headers)
         self._tries = 0
         self._place: Place | None = None
+        self._watched: Attempt | None = None
         self._left: list[Target] | None = None
 
     async def run(self, watch: Watch, target: Target, serve: Serve) -> None:
@@ -71,10 +73,26 @@ class Attempts:
         async with self._queue(watch, target) as place:
             self._place = place
             self._exchange.outcome.queue_s += place.waited
-            with breaker.watching():
-                self._begin(target)
-                async with watch.patience(upstream.first_byte_timeout, upstream.silence_timeout):
-                    await serve(target, place.key)
+            try:
+                with breaker.watching() as self._watched:
+                    self._begin(target)
+                    async with watch.patience(upstream.first_byte_timeout, upstream.silence_timeout):
+                        await serve(target, place.key)
+            except ProxyError as error:
+                # While the place is held: who is next in the queue would get it with this key.
+                self._cool(place, error)
+                raise
+
+    def answers(self) -> None:
+        """The reply of the upstream has begun."""
+        if self._watched is not None:
+            self._watched.answers()
+
+    def _cool(self, place: Place, error: ProxyError) -> None:
+        """Let a key rest after a failure that may be its own."""
+        failure = failure_of(error)
+        if failure is not None and failure in OF_KEY and not isinstance(error, Unready):
+            place.ring.cool(place.index, failure, retry_after(error.headers, self._runtime.clock.now()))
 
     def _queue(self, watch: Watch, target: Target) -> Entry:
         exchange, pool = self._exchange, keys(self._exchange, target.upstream)
@@ -97,8 +115,6 @@ class Attempts:
         if failure is None:
             raise error
         asked = retry_after(error.headers, runtime.clock.now())
-        if self._place is not None and failure in OF_KEY and not isinstance(error, Unready):
-            self._place.ring.cool(self._place.index, failure, asked)
         step = runtime.policy.decide(self._situation(target, failure, error, asked), runtime.chance())
         if isinstance(step, GiveUp):
             raise self._told(failure, error)

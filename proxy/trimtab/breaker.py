@@ -6,7 +6,7 @@ could hold it still.
 
 from math import ceil
 from types import TracebackType
-from typing import Literal
+from typing import Literal, Self
 
 from trimtab.errors import ProxyError, UpstreamError, UpstreamTimeout
 from trimtab.interfaces import Clock, Counters
@@ -91,6 +91,14 @@ class Breaker:
         if probe:
             self._probing = False
 
+    def answers(self) -> None:
+        """The reply to the probe has begun: nobody waits for its end, which may be minutes away.
+
+        The next failure, be it the probe's own, makes the rest longer as one of the probe's does.
+        """
+        self._until, self._probing = None, False
+        self._failed = max(0, self._most - 1)
+
     def _fails(self, failure: Failure) -> None:
         self._failed += 1
         self._last = failure
@@ -120,8 +128,15 @@ class Attempt:
     def __init__(self, breaker: Breaker) -> None:
         self._breaker = breaker
 
-    def __enter__(self) -> None:
+    def __enter__(self) -> Self:
         self._probe = self._breaker.begins()
+        return self
+
+    def answers(self) -> None:
+        """The reply has begun."""
+        if self._probe:
+            self._probe = False
+            self._breaker.answers()
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

@@ -61,6 +61,12 @@ class KeyRing:
         return any(rest <= now for other, rest in enumerate(self._rests) if other != index)
 
     @property
+    def rest(self) -> float | None:
+        """Seconds until the next key is rested, None where none rests."""
+        now = self._clock.monotonic()
+        return min((rest - now for rest in self._rests if rest > now), default=None)
+
+    @property
     def resting(self) -> int:
         """Keys that rest."""
         now = self._clock.monotonic()

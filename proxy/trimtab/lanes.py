@@ -20,6 +20,9 @@ from trimtab.policy import Failure, Unready
 AGAIN = 5.0
 """Seconds after which a client that found no place is told to come again."""
 
+SOON = 0.1
+"""Seconds between two looks at keys that rest, at least."""
+
 
 class Place(msgspec.Struct):
     """A request's place: one of the keys, until it ends."""
@@ -46,6 +49,7 @@ class Lane:
     def __init__(self, ring: KeyRing) -> None:
         self.ring = ring
         self._queues: OrderedDict[str, deque[_Waiter]] = OrderedDict()
+        self._timer: asyncio.TimerHandle | None = None
 
     @property
     def waiting(self) -> int:
@@ -72,6 +76,7 @@ class Lane:
         """The key of a place that gets free within `patience` seconds, else None. Clients take turns."""
         waiter = _Waiter(session, asyncio.get_running_loop().create_future())
         self._queues.setdefault(client, deque()).append(waiter)
+        self._look_later()
         try:
             async with asyncio.timeout(patience):
                 return await waiter.given
@@ -97,13 +102,27 @@ class Lane:
             queue.remove(waiter)
         if not queue:
             self._queues.pop(client, None)
+        self._look_later()
+
+    def _look_later(self) -> None:
+        """Have a key that rests serve who waits as soon as it is rested, not with the next place that gets free."""
+        rest = self.ring.rest if self._queues else None
+        if rest is None and self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        elif rest is not None and self._timer is None:
+            self._timer = asyncio.get_running_loop().call_later(max(SOON, rest), self._look)
+
+    def _look(self) -> None:
+        self._timer = None
+        self._next()
 
     def _next(self) -> None:
         while self._queues:
             client, queue = next(iter(self._queues.items()))
             index = self.ring.pick(queue[0].session)
             if index is None:
-                return
+                break
             waiter = queue.popleft()
             self._queues.move_to_end(client)
             if not queue:
@@ -112,6 +131,7 @@ class Lane:
             if not waiter.given.done():
                 self.ring.busy[index] += 1
                 waiter.given.set_result(index)
+        self._look_later()
 
 
 class Lanes:

@@ -97,7 +97,8 @@ class RedisRates:
         if await self._limiter.hit(item, client):
             return 0
         stats = await self._limiter.get_window_stats(item, client)
-        return max(1, ceil(stats.reset_time - self._clock.now()))
+        # A clock that was set back, here or on another machine, is no reason to wait longer than the window is.
+        return min(ceil(MINUTE), max(1, ceil(stats.reset_time - self._clock.now())))
 
     async def close(self) -> None:
         """Close the connections."""

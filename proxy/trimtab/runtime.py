@@ -181,6 +181,8 @@ class Runtime:
         self._jobs: set[asyncio.Task[Any]] = set()
         self._turn = asyncio.Semaphore(1)
         self._reloading = asyncio.Lock()
+        self._behind: asyncio.Task[bool] | None = None
+        """The reload that has not begun yet."""
         self._retiring: set[StageSet] = set()
         self.room = Room(0)
         self._limit(config)
@@ -269,9 +271,16 @@ class Runtime:
         """Read pipelines.toml again: a valid file takes over for new requests, a broken one is reported."""
         if self._load is None:
             return False
+        # Whoever asks while one waits is served by that one: 400 signals in a row were 377 reloads, for half a minute.
+        if self._behind is None:
+            self._behind = self.spawn(self._in_turn(self._load))
+        return await asyncio.shield(self._behind)
+
+    async def _in_turn(self, load: Callable[[], configuration.Config]) -> bool:
         # One after another, so that the last one to begin, which has read the newest file, is the last to take over.
         async with self._reloading:
-            return await self._reload(self._load)
+            self._behind = None
+            return await self._reload(load)
 
     async def _reload(self, load: Callable[[], configuration.Config]) -> bool:
         try:

@@ -54,6 +54,8 @@ class Serving:
         self._client = client_of(exchange.incoming.headers)
         self._shown = Shown(hold=runtime.config.retry.holds(self._client))
         self._sent_to: Target | None = None
+        self._attempts: Attempts | None = None
+        """Those under way: they lead back here, and what leads in a circle is left to the garbage collector."""
 
     async def run(self, receive: Receive, turn: Turn | None = None) -> None:
         """Answer the client; whatever happens, the done hooks run once."""
@@ -105,7 +107,7 @@ class Serving:
 
     async def _ask(self, watch: Watch, target: Target) -> None:
         """Ask the upstream; once more where it says that the prompt is too long and a stage makes it shorter."""
-        attempts = Attempts(self._runtime, self._pipeline, self._exchange, self._reach)
+        attempts = self._attempts = Attempts(self._runtime, self._pipeline, self._exchange, self._reach)
         serve = partial(self._forward, watch)
         try:
             await attempts.run(watch, target, serve)
@@ -118,6 +120,8 @@ class Serving:
             target = self._exchange.target
             self._name_model(target)
             await attempts.run(watch, target, serve)
+        finally:
+            self._attempts = None
 
     def _reach(self) -> Reach:
         """How much of an answer has reached the client; pings say nothing."""
@@ -180,7 +184,7 @@ class Serving:
             shown=self._shown,
             raises=partial(breaks_off, self._client),
         )
-        outcome = self._exchange.outcome
+        outcome, begun = self._exchange.outcome, False
         while chunk := await response.chunk():
             outcome.received_bytes += len(chunk)
             out = passing.feed(chunk)
@@ -190,6 +194,9 @@ class Serving:
                 return
             if out:
                 watch.hold()
+                if not begun and self._attempts is not None:
+                    self._attempts.answers()
+                begun = True
                 if self._writer.status is None or watch.pinging:
                     await self._open(watch, response)
                 await self._writer.write(out)

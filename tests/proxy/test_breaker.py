@@ -105,6 +105,41 @@ def test_one_request_is_let_through_to_see() -> None:
     assert attempt(breaker)
 
 
+def test_a_probe_whose_reply_has_begun_lets_the_others_in_before_its_end() -> None:
+    breaker, clock, _ = made()
+    assert all(attempt(breaker, DOWN) for _ in range(3))
+    clock.advance(10)
+    with breaker.watching() as probe:
+        assert not attempt(breaker)
+        probe.answers()
+        assert (attempt(breaker), state(breaker)) == (True, "closed")
+    assert [attempt(breaker, DOWN) for _ in range(4)] == [True, True, True, False]
+
+
+def test_a_probe_that_breaks_behind_its_beginning_doubles_the_rest_too() -> None:
+    breaker, clock, _ = made()
+    assert all(attempt(breaker, DOWN) for _ in range(3))
+    clock.advance(10)
+    with suppress(UpstreamError), breaker.watching() as probe:
+        probe.answers()
+        raise DOWN
+    clock.advance(19)
+    assert state(breaker) == "open"
+    clock.advance(1)
+    assert attempt(breaker)
+
+
+def test_the_beginning_of_a_reply_that_is_no_probe_says_nothing() -> None:
+    """It was asked for before the upstream failed."""
+    breaker, clock, _ = made(1)
+    with breaker.watching() as old:
+        attempt(breaker, DOWN)
+        clock.advance(10)
+        with breaker.watching():
+            old.answers()
+            assert not attempt(breaker)
+
+
 def test_each_probe_that_fails_doubles_the_rest_up_to_eight_times() -> None:
     breaker, clock, _ = made(1)
     attempt(breaker, DOWN)

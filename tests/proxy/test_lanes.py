@@ -3,6 +3,8 @@
 import asyncio
 from collections.abc import Sequence
 from contextlib import suppress
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -11,7 +13,7 @@ from trimtab.errors import Cause
 from trimtab.interfaces import Counters
 from trimtab.lanes import Lanes
 from trimtab.models import Upstream
-from trimtab.policy import Unready
+from trimtab.policy import Failure, Unready
 from trimtab.testing import StillClock
 
 UP = Upstream(name="up", dialect="chat", base_url="http://up.test", max_parallel=1, queue_timeout=30.0)
@@ -71,6 +73,25 @@ def test_each_key_has_its_own_places() -> None:
         return [*await asyncio.gather(bench.stay("a", 10, ("x",)), bench.stay("a", 10, ("y",)))]
 
     assert run(main()) == [0, 0]
+
+
+def test_a_key_that_is_rested_serves_who_waits_though_no_place_gets_free() -> None:
+    bench = Bench()
+
+    async def main() -> float:
+        loop = asyncio.get_running_loop()
+        clock: Any = SimpleNamespace(monotonic=loop.time, now=loop.time)
+        bench.lanes = Lanes(clock, Counters())
+        long = asyncio.create_task(bench.stay("a", 1000, ("x", "y")))
+        await asyncio.sleep(0)
+        async with bench.lanes.place(UP, ("x", "y"), "b", b"") as place:
+            place.ring.cool(place.index, Failure.RATE_LIMIT, 15.0)
+        waited = await bench.stay("c", 1, ("x", "y"))
+        long.cancel()
+        return waited
+
+    assert run(main()) == 15
+    assert bench.keys[0] != bench.keys[1]
 
 
 def test_several_keys_make_one_queue() -> None:

@@ -111,6 +111,33 @@ async def test_an_upstream_that_failed_often_is_passed_over_and_health_says_so(t
         assert state["first"]["breaker"] == "closed"
 
 
+async def test_while_the_probe_still_streams_others_are_served(tmp_path: Path) -> None:
+    """Its reply may take minutes; that it has begun is what there was to see."""
+    go_on = asyncio.Event()
+
+    async def streams(sent: Sent, link: Link) -> None:
+        await link.raw(SSE)
+        await link.chunk(b'data: {"type":"message_start","message":{"id":"msg_1"}}\n\n')
+        await go_on.wait()
+        await link.chunk(b'data: {"type":"message_stop"}\n\n')
+        await link.chunk(b"")
+
+    path, alone = PATHS[0], STAGES + "[retry]\nbreaker = 2\nattempts = 1\n"
+    async with playing(down) as upstream, proxying(tmp_path, upstream.url, pipelines=alone) as proxy:
+        asks = body(path, model="claude-x")
+        assert [(await post(proxy.url, path, asks)).status for _ in range(3)] == [500, 500, 529]
+        proxy.clock.advance(15)
+        upstream.script = streams
+        reader, writer = await connect(proxy.url)
+        writer.write(request("POST", path, body(path, model="claude-x", stream=True), {"connection": "close"}))
+        await reader.readuntil(b"message_start")
+        upstream.script = plain
+        assert (await post(proxy.url, path, asks)).status == 200
+        go_on.set()
+        assert b"message_stop" in await reader.read()
+        writer.close()
+
+
 async def test_without_another_target_an_open_breaker_answers_at_once(tmp_path: Path) -> None:
     alone = STAGES + "[retry]\nbreaker = 2\nattempts = 1\n"
     async with playing(down) as upstream, proxying(tmp_path, upstream.url, pipelines=alone) as proxy:
@@ -139,6 +166,29 @@ async def test_a_key_that_is_refused_rests_and_another_serves(tmp_path: Path) ->
         assert (used.count("sk-a"), used.count("sk-b")) == (1, 8)
         state = (await exchange(proxy.url, "GET", "/health?verbose=1")).json["upstreams"]["zai-messages"]
         assert state["resting_keys"] == 1
+
+
+async def test_who_waits_for_a_place_does_not_get_the_key_that_was_just_refused(tmp_path: Path) -> None:
+    arrived, go_on = asyncio.Semaphore(0), asyncio.Event()
+
+    async def by_key(sent: Sent, link: Link) -> None:
+        arrived.release()
+        await go_on.wait()
+        await (quota if sent.headers["x-api-key"] == "sk-a" else plain)(sent, link)
+
+    pipelines = keyed("sk-a", "sk-b", more="max-parallel = 1")
+    async with playing(by_key) as upstream, proxying(tmp_path, upstream.url, pipelines=pipelines) as proxy:
+        talks = [[{"role": "user", "content": f"session {number}"}] for number in range(6)]
+        asked = [
+            asyncio.create_task(post(proxy.url, PATHS[0], body(PATHS[0], model="claude-x", messages=talk)))
+            for talk in talks
+        ]
+        await arrived.acquire()
+        await arrived.acquire()
+        await until(lambda: proxy.runtime.lanes.state("zai-messages")["waiting"] == 4)
+        go_on.set()
+        assert {answer.status for answer in await asyncio.gather(*asked)} == {200}
+        assert [sent.headers["x-api-key"] for sent in upstream.sent].count("sk-a") == 1
 
 
 class Held:

@@ -129,6 +129,31 @@ async def test_the_newest_of_two_reloads_holds(tmp_path: Path) -> None:
     await runtime.stop()
 
 
+async def test_many_signals_while_one_reload_runs_are_one_more(tmp_path: Path) -> None:
+    path, slow, read_at = tmp_path / "pipelines.toml", threading.Event(), list[str]()
+    path.write_text('[pipeline.default]\nstages = ["route"]\n')
+
+    def read() -> Config:
+        read_at.append(path.read_text())
+        slow.wait(PATIENCE)
+        return load(path, {})
+
+    runtime = Runtime(load(path, {}), store=MemoryStore(StillClock()), load=read)
+    await runtime.start()
+    asked = [asyncio.create_task(runtime.reload())]
+    async with asyncio.timeout(PATIENCE):
+        while not read_at:  # noqa: ASYNC110  # a thread reads, which tells nobody
+            await asyncio.sleep(0)
+    asked += [asyncio.create_task(runtime.reload()) for _ in range(50)]
+    await asyncio.sleep(0)
+    path.write_text('[pipeline.default]\nstages = ["log"]\n')
+    slow.set()
+    assert await asyncio.gather(*asked) == [True] * 51
+    assert (len(read_at), runtime.config.pipelines["default"]) == (2, ("log",))
+    await runtime.settled()
+    await runtime.stop()
+
+
 async def test_what_needs_a_restart_is_said(tmp_path: Path, logged: list[str]) -> None:
     async with playing() as upstream, proxying(tmp_path, upstream.url) as proxy:
         proxy.path.write_text('[pipeline.default]\nstages = ["route"]\n[serve]\nport = 4999\n[core]\nmemo-mb = 1\n')
