@@ -169,7 +169,7 @@ def result(name: str, session: Session) -> Result:
     return Result(
         name,
         session.requests,
-        sent.edited,
+        max(behind.edited for behind in session.implicit),
         1 - sent.tokens / client.tokens,
         (*costs, kept.price(READS[0]) / marked.price(READS[0])),
     )
