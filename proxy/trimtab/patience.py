@@ -4,6 +4,7 @@ A stage may ask a hundred times for records of a long conversation. A store that
 the request up for minutes, and never be too slow.
 """
 
+from contextlib import suppress
 from contextvars import ContextVar, Token
 
 
@@ -47,4 +48,6 @@ def together() -> Token[Waited | None]:
 
 def apart(token: Token[Waited | None]) -> None:
     """The end of what `together` began."""
-    _waited.reset(token)
+    with suppress(ValueError):
+        # A request that is thrown away half done ends in another context; the one it began in goes with it.
+        _waited.reset(token)

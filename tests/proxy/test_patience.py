@@ -1,5 +1,7 @@
 """What one request waits for the store."""
 
+from contextvars import copy_context
+
 from trimtab.patience import Waited, apart, together, waited
 
 
@@ -29,3 +31,7 @@ def test_a_request_has_one_and_what_is_outside_has_its_own_each_time() -> None:
     assert waited() is held
     apart(token)
     assert waited() is not held
+
+
+def test_a_request_may_end_in_another_context() -> None:
+    copy_context().run(apart, copy_context().run(together))
