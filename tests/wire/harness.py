@@ -16,8 +16,8 @@ from trimtab.server import listen, run
 from trimtab.store import MemoryStore
 from trimtab.testing import StillClock
 
-PATIENCE = 20.0
-"""Seconds after which an answer that never comes fails a test."""
+PATIENCE = 60.0
+"""Seconds after which an answer that never comes fails a test; a machine under load may stand still for 20."""
 
 PIPELINES = (
     '[pipeline.default]\nstages = ["auth", "env-dedup", "image-aging", "token-count", "risk-assess", '

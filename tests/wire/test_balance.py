@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from wire.harness import Proxy, connect, exchange, post, proxying, request
+from wire.harness import PATIENCE, Proxy, connect, exchange, post, proxying, request
 from wire.scripted import REPLIES, SSE, Link, Script, Sent, Upstream, plain, playing
 
 pytestmark = pytest.mark.anyio
@@ -247,6 +247,7 @@ async def test_a_client_that_leaves_the_queue_frees_its_place(tmp_path: Path) ->
         writer.write(request("POST", PATHS[0], body(PATHS[0], model="claude-x", stream=True)))
         await until(lambda: lanes.state("zai-messages")["waiting"] == 1)
         writer.close()
+        await writer.wait_closed()
         await until(lambda: lanes.state("zai-messages")["waiting"] == 0)
         held.free.set()
         assert (await first).status == 200
@@ -256,7 +257,7 @@ async def test_a_client_that_leaves_the_queue_frees_its_place(tmp_path: Path) ->
 
 async def until(holds: Any) -> None:
     """Go round the loop until something holds."""
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(PATIENCE):
         while not holds():  # noqa: ASYNC110  # what is waited for tells nobody
             await asyncio.sleep(0)
 

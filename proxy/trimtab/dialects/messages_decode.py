@@ -58,7 +58,7 @@ class MessagesDecoder(Decoder):
         self._called = False
         self._finished: Finished | None = None
         self._reason: tuple[str, str | None] | None = None
-        self._over = False
+        self._over = self._begun = False
 
     def narrow(self, wanted: Wanted) -> None:
         """From here on leave out what nobody wants."""
@@ -98,6 +98,7 @@ class MessagesDecoder(Decoder):
 
     def _start(self, found: Frame, _frame: bytes) -> Sequence[Event]:
         message = found.message or Body()
+        self._begun = True
         self._counters = message.usage
         return (Started(message.id or "", message.model or "", stops.prompted(usage_of(message.usage))),)
 
@@ -174,6 +175,8 @@ class MessagesDecoder(Decoder):
         return () if finished == before else (finished,)
 
     def _close(self, _found: Frame, _frame: bytes) -> Sequence[Event]:
+        if not (self._begun or self._blocks or self._reason or self._counters):
+            return self._fail(Failed("the upstream ended its stream without a reply"))
         self.complete = self.closed = self._over = True
         return self._end()
 

@@ -150,6 +150,14 @@ def test_an_end_without_reason_still_finishes_once() -> None:
     assert decoder.complete
 
 
+def test_an_end_and_nothing_before_it_is_no_reply() -> None:
+    decoder = every()
+    assert decoder.decode(frame("message_stop")) == (Failed("the upstream ended its stream without a reply"),)
+    assert (decoder.complete, decoder.closed) == (False, True)
+    for before in (start(), opened(0, type="text", text=""), end("end_turn")):
+        assert isinstance(events(before, frame("message_stop"))[-1], Finished)
+
+
 def test_blocks_are_numbered_in_the_order_of_their_start() -> None:
     found = events(
         opened(3, type="text", text=""),
