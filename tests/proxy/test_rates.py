@@ -1,5 +1,8 @@
 """Windows of a minute, in memory and on Redis."""
 
+from types import SimpleNamespace
+from typing import Any
+
 import pytest
 
 from redis_server import needs_redis, redis_at
@@ -51,6 +54,24 @@ async def test_processes_count_together_on_redis() -> None:
         assert await first.enter("b", 2) == 0
         await first.close()
         await second.close()
+
+
+async def test_a_clock_that_was_set_back_makes_nobody_wait_longer_than_the_window(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    clock = StillClock()
+    windows = RedisRates("redis://127.0.0.1:9/0", clock)
+
+    class Limiter:
+        async def hit(self, *_: Any) -> bool:
+            return False
+
+        async def get_window_stats(self, *_: Any) -> Any:
+            return SimpleNamespace(reset_time=clock.now() + 3600)
+
+    monkeypatch.setattr(windows, "_limiter", Limiter())
+    assert await windows.enter("a", 4) == 60
+    await windows.close()
 
 
 async def test_without_redis_each_process_counts_for_itself(logged: list[str]) -> None:
