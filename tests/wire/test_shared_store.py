@@ -2,6 +2,7 @@
 
 import asyncio
 import shutil
+import stat
 import sys
 from collections.abc import Sequence
 from itertools import pairwise
@@ -88,6 +89,9 @@ async def test_two_processes_a_restart_and_a_lost_store(tmp_path: Path) -> None:
             last = upstream.sent[-1].body
             kept = await _breaks(upstream, two, last, bodies[-3:])
             assert "Traceback" not in await two.end()
+        modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in (tmp_path / "cache").rglob("*")}
+        assert modes["cache.db"] == 0o600
+        assert {name: mode for name, mode in modes.items() if mode & 0o077} == {}, "files for this user alone"
         shutil.rmtree(tmp_path / "cache")
         async with command(tmp_path, environ=environ) as alone:
             lost = await _breaks(upstream, alone, last, bodies[-3:])
