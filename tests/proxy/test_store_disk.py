@@ -4,6 +4,7 @@ import asyncio
 import os
 import pickle
 import sqlite3
+import stat
 import sys
 from asyncio.subprocess import PIPE
 from collections.abc import AsyncIterator, Iterator
@@ -107,6 +108,16 @@ async def test_long_texts_are_compressed(tmp_path: Path) -> None:
     [(size,)] = rows(tmp_path, "SELECT length(value) FROM Cache")
     assert size < 200
     await store.close()
+
+
+async def test_a_folder_that_others_could_enter_is_closed_to_them(tmp_path: Path) -> None:
+    folder = tmp_path / "cache" / "store"
+    folder.mkdir(parents=True)
+    folder.chmod(0o755)
+    store = DiskStore(tmp_path / "cache")
+    await store.put("epoch", "t", b"key", b"value")
+    await store.close()
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o700
 
 
 async def test_a_row_whose_file_is_gone_is_written_anew(disk: DiskStore, tmp_path: Path) -> None:
