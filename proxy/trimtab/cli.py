@@ -2,6 +2,7 @@
 
 import argparse
 import gc
+import signal
 import sys
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -156,6 +157,8 @@ def _settings(arguments: argparse.Namespace) -> int:
 
 
 def _serve(arguments: argparse.Namespace) -> int:
+    # Until it means to read the configuration again it must not end the start, as it does by default.
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
     # What is imported stays: to look through it for garbage meanwhile would take 0.05 s.
     gc.disable()
     try:

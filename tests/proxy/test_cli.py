@@ -1,4 +1,6 @@
+import signal
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -26,7 +28,15 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture
-def called(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, ...]]:
+def hangup() -> Iterator[None]:
+    """What this process does on SIGHUP is the same afterwards."""
+    before = signal.getsignal(signal.SIGHUP)
+    yield
+    signal.signal(signal.SIGHUP, before)
+
+
+@pytest.fixture
+def called(monkeypatch: pytest.MonkeyPatch, hangup: None) -> list[tuple[Any, ...]]:
     """Calls of the server, the echo and the demo, which do not run here."""
     calls: list[tuple[Any, ...]] = []
     server: Any = ModuleType("trimtab.server")
@@ -97,6 +107,12 @@ def test_serve_without_arguments_leaves_the_configuration_alone(called: list[tup
     assert main(["serve", "--config", "pipelines.toml"]) == 0
     assert called[0][1].serve.port == 5000
     assert called[0][-1] == {"server": "hypercorn", "workers": 1}
+
+
+def test_a_hangup_does_not_end_the_start(called: list[tuple[Any, ...]]) -> None:
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    assert main(["serve"]) == 0
+    assert signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
 
 
 def test_serve_takes_the_other_server(called: list[tuple[Any, ...]]) -> None:
