@@ -185,9 +185,10 @@ def _all_marks(conversation: Conversation) -> int:
 def _compared(old: Message, new: Message) -> str:
     """The verdict on a pair; a stage that keeps its edited message brings the same pair at every turn."""
     known = new.notes.get("compared")
-    if known is None or known[0] is not old:
-        known = new.notes["compared"] = (old, _within(old, new))
-    return str(known[1])
+    if known is None or known[0] is not old.raw or known[1] != old.role:
+        # Its bytes in place of the message: that knows the edited one, and a circle would wait for the collector.
+        known = new.notes["compared"] = (old.raw, old.role, _within(old, new))
+    return str(known[2])
 
 
 def _within(old: Message, new: Message) -> str:

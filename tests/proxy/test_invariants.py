@@ -289,6 +289,16 @@ def test_a_second_fault_of_the_same_words_is_the_stages(content: bytes) -> None:
     assert edited(turns, "messages", (1, empties)) == "a message of role 'user' is empty or holds an empty text"
 
 
+def test_what_is_known_of_a_pair_does_not_hold_the_message_before() -> None:
+    """A stage keeps the edited message with the one before: both ways they would wait for the garbage collector."""
+    exchange = parsed(MESSAGES)
+    exchange.edit(0, SORRY(exchange.conversation.messages[0]), "a test")
+    broken(exchange.received, exchange.conversation, exchange.edits)
+    before, after = exchange.received.messages[0], exchange.conversation.messages[0]
+    assert after.notes["compared"][0] is before.raw
+    assert all(part is not before for part in after.notes["compared"])
+
+
 def test_to_mend_what_the_client_sent_is_no_fault() -> None:
     marks = [turn("user", *[text("x", **MARK)] * 6), turn("user", "y")]
     exchange = parsed(marks)
