@@ -89,7 +89,7 @@ def test_the_last_request_of_a_log_or_conversation_is_the_one_meant() -> None:
         (b'{"model": ', "Input data was truncated: give a request body"),
         (b"\x00\xff\x00", r"JSON is malformed: .* \(byte 0\): give a request body"),
         (b"[" * 100_000, "it is nested too deeply: give"),
-        (b'{"body":' + b"[" * 5_000 + b"]" * 5_000 + b"}", "it is nested too deeply: give"),
+        (b'{"body":' + b"[" * 60_000 + b"]" * 60_000 + b"}", "it is nested too deeply: give"),
         (b"[1]", "a JSON object, and this is a list: give"),
         (b'{"direction": 1}\nnot json', "no JSON request body"),
         (b"\x1f\x8bbroken", "cannot be unpacked"),
