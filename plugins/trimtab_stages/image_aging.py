@@ -33,6 +33,7 @@ from trimtab_stages import image_texts
 from trimtab_stages.condense_ranges import last_word, said
 from trimtab_stages.frozen_texts import FrozenTexts
 from trimtab_stages.image_places import (
+    APART,
     Moment,
     images_of,
     means,
@@ -51,8 +52,6 @@ SECONDS = 30.0
 """How long the vision model has for one."""
 REST = 60.0
 """Seconds without a question after one that failed."""
-APART = 10
-"""Requests between two moments for the model that sees the images: every one is an epoch there."""
 
 
 class ImageAgingOptions(StageOptions, frozen=True, kw_only=True):

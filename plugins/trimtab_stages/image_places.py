@@ -12,7 +12,7 @@ from trimtab_stages.env_json import mark_of, marked
 BATCH = 10
 """Old images that go together while newer ones keep coming: about 20,000 tokens, so that the edit pays."""
 APART = 10
-"""Requests between two such moments."""
+"""Requests between two moments: each is an epoch for the model that sees the images."""
 UNKNOWN = 1_500
 """Tokens of an image whose size is not known."""
 INSTEAD = 100
