@@ -231,7 +231,7 @@ async def _chaos(folder: Path, disk: Path, how: str, seconds: float, count: int,
         await flapping
     told = proxy.said().count("the store in ")
     print(f"disk under the cache: {how}, full from half time on; told {told} times in the log")
-    rotated = len(list(folder.glob("bodies*")))  # noqa: ASYNC240
+    rotated = len(list(folder.glob("bodies*")))  # noqa: ASYNC240  # of a moment; nobody waits
     print(f"pipelines.toml rewritten {edits} times; files of bodies: {rotated}; workers killed: {proxy.killed}")
     return report(clients, proxy, states, upstream.open)
 

@@ -113,7 +113,7 @@ class Changes(Stage[StageOptions]):
     def __init__(self, hook: Hook, *wants: type[Event]) -> None:
         super().__init__(StageOptions())
         self.hook = hook
-        self.wants = frozenset(wants)  # type: ignore[misc]
+        self.wants = frozenset(wants)  # type: ignore[misc]  # of the instance, for a test
 
     @hookimpl
     def event(self, exchange: Exchange, event: Event) -> Iterable[Event]:

@@ -94,6 +94,7 @@ class Later(Generic[M]):
         try:
             counted = await asyncio.shield(self._task)
         except Exception as error:
+            # Whatever went wrong in the background is what the stage would have raised at once.
             raise StageFailed("token-count", f"{type(error).__name__} while counting") from error
         self._put(counted)
 

@@ -279,6 +279,7 @@ class _Kit:
         try:
             reply = await bench.request(exchange)
         except Exception as error:
+            # Whatever the stage raises is the fault that is looked for.
             self._fault("fail-open", where, f"the request failed: {type(error).__name__}: {error}")
             return
         if reply is not None and reply.rendered is not None and reply.rendered.status >= 400:

@@ -273,6 +273,7 @@ class Http1(asyncio.Protocol):
         try:
             await self._app(scope, turn.receive, turn.send)
         except Exception as error:
+            # Whatever the app did, the connection must end its turn; the app has told the client what it could.
             logger.error("a request failed: {}", where(error))
             logger.opt(exception=error).debug("a request failed")
         finally:

@@ -124,6 +124,7 @@ class Pipeline:
                 raise
             self._failed(exchange, stage, saved, fault, error)
         except Exception as error:
+            # A stage is anybody's code: what it did is undone, and it is left out or told.
             self._failed(exchange, stage, saved, error, error)
         else:
             if self.guard.rows:
@@ -181,6 +182,7 @@ class Pipeline:
         except ProxyError:
             raise
         except Exception as error:
+            # A stage is anybody's code: an optional one costs no request.
             if stage.optional:
                 exchange.notes.append(f"stage '{stage.label}' chose no target: {where(error, stage)}")
                 logger.opt(exception=error).debug("stage '{}' chose no target on {}", stage.label, exchange.id)
@@ -211,6 +213,7 @@ class Pipeline:
                 if self.guard.rows:
                     self.guard.worked(stage, "done")
             except Exception as error:
+                # The reply has gone: nobody could be told but the log.
                 self.guard.failed(stage, "done", error)
                 self.services.counters.add(f"stage_failed.{stage.label}")
                 _report(stage, "failed after", exchange, error)
@@ -266,6 +269,7 @@ class Listener:
                 answer: Iterable[Event] = call(self._exchange, event) if type(event) in stage.wants else (event,)
                 passed.extend(_events(answer))
         except Exception as error:
+            # A stage is anybody's code: an optional one costs no reply.
             _report(stage, "failed on", self._exchange, error)
             if not stage.optional:
                 raise StageFailed(stage.label, f"{type(error).__name__} on an event") from error

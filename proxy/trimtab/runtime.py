@@ -75,6 +75,7 @@ class StageSet:
             except ConfigError as error:
                 problems += [f"stage '{bound[0].label}': {problem}" for problem in error.problems]
             except Exception as error:
+                # A stage is anybody's code: all that is wrong at the start is told at once.
                 problems.append(f"stage '{bound[0].label}' cannot start: {type(error).__name__}: {error}")
         if problems:
             await self.stop()
@@ -89,6 +90,7 @@ class StageSet:
             try:
                 await call()
             except Exception as error:
+                # A stage is anybody's code: one that fails to stop keeps no other from it.
                 logger.error("stage '{}' failed to stop: {}", stage.label, where(error, stage))
                 logger.opt(exception=error).debug("stage '{}' failed to stop", stage.label)
 
@@ -288,6 +290,7 @@ class Runtime:
             fresh = StageSet(config, self._services(config))
             await fresh.start()
         except Exception as error:
+            # Whatever is wrong with the new file or its stages, the old ones go on.
             problems = error.problems if isinstance(error, ConfigError) else (f"{type(error).__name__}: {error}",)
             logger.error("the new pipelines.toml is not used: {}", "; ".join(problems))
             self.counters.add("reload_failed")
@@ -332,6 +335,7 @@ class Runtime:
             try:
                 await work()
             except Exception as error:
+                # What a stage left for later has no client who could be told.
                 self.counters.add("later_failed")
                 logger.error("background work failed: {}", where(error, work))
                 logger.opt(exception=error).debug("background work failed")

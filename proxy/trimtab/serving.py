@@ -68,6 +68,7 @@ class Serving:
         except ProxyError as error:
             await self._fail(error)
         except Exception as error:
+            # A fault of ours: the client gets an error of its dialect, never a broken connection.
             logger.error("request {} failed: {}", self._exchange.id, where(error))
             logger.opt(exception=error).debug("request {} failed", self._exchange.id)
             detail = f" ({type(error).__name__}: {error})" if self._runtime.config.serve.debug else ""

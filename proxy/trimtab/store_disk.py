@@ -41,6 +41,7 @@ class _Cache(diskcache.Cache):  # type: ignore[misc]  # its base has no types
         try:
             super().__init__(*arguments, **options)
         except BaseException:
+            # Half a cache holds its file open, whatever came between.
             self.close()
             raise
 

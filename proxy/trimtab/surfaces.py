@@ -59,6 +59,7 @@ class Surface:
             logger.info("{} {} {}: {}", identity, incoming.method, incoming.path, error.message)
             await writer.fail(error, self._dialect)
         except Exception as error:
+            # A fault of ours: the client gets an error of its dialect, never a broken connection.
             logger.error("request {} failed: {}", identity, where(error))
             logger.opt(exception=error).debug("request {} failed", identity)
             await writer.fail(ProxyError("the proxy failed on this request; its log says why"), self._dialect)

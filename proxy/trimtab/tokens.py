@@ -76,6 +76,7 @@ class Tokenizer:
         try:
             mine, its = encode(one), encode(other)
         except BaseException as error:
+            # A Rust panic is no Exception; `_survivable` tells it from an interrupt.
             if not _survivable(error):
                 raise
             return self.count(one[: len(commonprefix([one, other]))])  # noqa: RUF071  # of texts, not of paths
@@ -161,6 +162,7 @@ def _count(count: Size, text: str, size: int) -> int:
     try:
         return count(text)
     except BaseException as error:
+        # A Rust panic is no Exception; `_survivable` tells it from an interrupt.
         if not _survivable(error):
             raise
     smaller = size // SHRINK

@@ -233,6 +233,7 @@ class Watch:
         except OSError:
             self._end(ClientGone())
         except Exception as error:
+            # It ends the request, which waits for this task and not for its result.
             self._end(error)
 
 

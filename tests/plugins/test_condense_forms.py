@@ -31,7 +31,7 @@ def test_a_range_goes_and_a_text_stands_in_the_task(dialect: str, form: str) -> 
     assert [index for index, message in found.items() if message is None] == [1, 2, 3, 4, 5, 6]
     task = found[0]
     assert task is not None
-    texts = [block.text for block in task.blocks]  # type: ignore[attr-defined]
+    texts = [block.text for block in task.blocks]  # type: ignore[attr-defined]  # of that kind here
     assert CONSTRAINT in texts[0]
     if form == TEXTS:
         assert texts[1:] == ["first", "second"]

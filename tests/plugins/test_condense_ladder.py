@@ -17,7 +17,7 @@ async def test_a_model_whose_predictions_keep_failing_is_edited_only_where_it_mu
     """From CRITICAL on nobody asks whether an edit pays, but whether predictions hold."""
     epochs: list[bool] = []
     async with bench() as case:
-        case.services.economics.trusted = lambda target: not fails  # type: ignore[method-assign]
+        case.services.economics.trusted = lambda target: not fails  # type: ignore[method-assign]  # a fake
         for messages in requests(session(60, size=1_200)):
             done = (await run(case, messages)).get(Condensed)
             epochs += [] if done is None else [done.forced]

@@ -83,7 +83,7 @@ def test_results_written_as_text_go_too_and_what_the_user_said_stays() -> None:
     made = messages([user("go"), said("<read_file>"), user(*map(text, parts)), said("so")])
     [(index, after)] = masks(made, 1, 4).items()
     assert index == 2
-    assert [block.text for block in after.blocks] == [  # type: ignore[attr-defined]
+    assert [block.text for block in after.blocks] == [  # type: ignore[attr-defined]  # of that kind here
         parts[0], "[Old tool result cleared: read_file a.py, 41 lines. Run it again if needed.]", parts[2],
     ]  # fmt: skip
 

@@ -23,7 +23,7 @@ def test_the_question_shows_messages_without_their_bulk() -> None:
     made = talk_of([*session(2, size=9_000), said("so"), user("keep it small")])
     prompt = question(made, range(1, 7), "## Goal\nsmall")
     [block] = prompt.content
-    text = block.text  # type: ignore[attr-defined]
+    text = block.text  # type: ignore[attr-defined]  # of that kind here
     assert text.startswith("Notes so far:\n## Goal\nsmall\n\nMessages:\n\nassistant: step 0: because")
     assert "[calls read src/file0.py]" in text
     assert "tool: [read src/file0.py gave] 0 def function" in text

@@ -152,12 +152,12 @@ async def test_a_model_whose_predictions_keep_failing_gets_no_new_epoch(options:
         usual = await sent(bench, 3 * STEP)
     async with StageBench(EnvDeduplication(EnvDedupOptions(**options))) as bench:
         first = await sent(bench, 2 * STEP)
-        bench.services.economics.trusted = lambda target: False  # type: ignore[method-assign]
+        bench.services.economics.trusted = lambda target: False  # type: ignore[method-assign]  # a fake
         held = await sent(bench, 3 * STEP)
         # Up to the last turn of the first request.
         assert held[: 4 * STEP - 4] == first[: 4 * STEP - 4] != usual[: 4 * STEP - 4]
     async with StageBench(EnvDeduplication(EnvDedupOptions(**options))) as bench:
-        bench.services.economics.trusted = lambda target: False  # type: ignore[method-assign]
+        bench.services.economics.trusted = lambda target: False  # type: ignore[method-assign]  # a fake
         async with StageBench(EnvDeduplication(EnvDedupOptions())) as plain:
             if "max_age" in options:
                 assert await sent(bench, 3 * STEP) == await sent(plain, 3 * STEP)

@@ -145,7 +145,7 @@ def test_an_image_of_a_tool_stays_a_part_of_its_result() -> None:
     shown = result("messages", "c", [text("shot"), picture("messages")])
     made = messages([user("go"), call("messages", "c", "shot"), shown], "messages")
     (block,) = without(made[2], lambda image: "gone").blocks
-    assert [part.text for part in block.content] == ["shot", "gone"]  # type: ignore[attr-defined]
+    assert [part.text for part in block.content] == ["shot", "gone"]  # type: ignore[attr-defined]  # of that kind here
 
 
 def test_images_are_weighed_against_what_stands_behind_them() -> None:

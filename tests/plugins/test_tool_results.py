@@ -97,7 +97,7 @@ def test_results_written_as_text_are_found() -> None:
         "[list_files for '.'] Result:\n",
     )
     after = told(message, [(first, "short"), (second, "less")])
-    assert [block.text for block in after.blocks] == [  # type: ignore[attr-defined]
+    assert [block.text for block in after.blocks] == [  # type: ignore[attr-defined]  # of that kind here
         READ, "short", "[list_files for '.'] Result:\nless", "[update] Result:", BLOCK,
     ]  # fmt: skip
 

@@ -143,7 +143,7 @@ async def test_a_client_that_leaves_while_it_waits_ends_it_all() -> None:
             leaves.set()
             await waits.wait()
 
-        proxy.runtime.clock.sleep = sleep  # type: ignore[method-assign]
+        proxy.runtime.clock.sleep = sleep  # type: ignore[method-assign]  # a fake
         answer = await proxy.post("/v1/messages", BODIES["/v1/messages"], hang_up_after=leaves)
         assert (answer.messages, len(upstream.sent)) == ([], 1)
         assert (over(proxy).outcome.client_gone, over(proxy).outcome.error) == (True, None)

@@ -19,7 +19,7 @@ def fail(text: str) -> None:
 
 def caught(call: object, *arguments: object) -> Exception:
     with pytest.raises(Exception, match=r".*") as found:
-        call(*arguments)  # type: ignore[operator]
+        call(*arguments)  # type: ignore[operator]  # wrong on purpose
     return found.value
 
 

@@ -58,7 +58,7 @@ async def answer(url: str, *pieces: bytes) -> bytes:
 
 
 def test_hypercorn_uses_ours() -> None:
-    assert hypercorn_run.TCPServer is EndingServer  # type: ignore[attr-defined]
+    assert hypercorn_run.TCPServer is EndingServer  # type: ignore[attr-defined]  # not exported
 
 
 async def test_a_head_that_does_not_end_is_told_so() -> None:

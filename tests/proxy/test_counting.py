@@ -74,7 +74,7 @@ class Case:
             sources={},
         )
         self.runtime = Runtime(config, store=MemoryStore(self.clock), clock=self.clock)
-        self.runtime.forwarder = self.script  # type: ignore[assignment]
+        self.runtime.forwarder = self.script  # type: ignore[assignment]  # a fake
 
     async def count(
         self, fact: TokenCount | None = None, dialect: str = "messages", upstream: str = "text", *more: Fact

@@ -181,7 +181,7 @@ async def test_memory_knows_what_the_store_said(case: Case) -> None:
         asked.append(key)
         return None
 
-    case.store.get = get  # type: ignore[method-assign,unused-ignore]
+    case.store.get = get  # type: ignore[method-assign,unused-ignore]  # a fake
     assert await case.get(exchange) == EDIT
     assert asked == []
     assert await case.get(case.exchange(session(9))) is None

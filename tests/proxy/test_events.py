@@ -17,4 +17,4 @@ def test_replace_leaves_the_original() -> None:
 
 def test_events_are_frozen() -> None:
     with pytest.raises(AttributeError):
-        Finished(StopReason.END).native = "x"  # type: ignore[misc]
+        Finished(StopReason.END).native = "x"  # type: ignore[misc]  # frozen

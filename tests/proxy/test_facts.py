@@ -18,7 +18,7 @@ def test_the_text_of_credentials_never_shows_a_key() -> None:
 def test_a_fact_never_changes() -> None:
     count = TokenCount(total=3)
     with pytest.raises(AttributeError):
-        count.total = 4  # type: ignore[misc]
+        count.total = 4  # type: ignore[misc]  # frozen
 
 
 def test_third_parties_define_their_own() -> None:

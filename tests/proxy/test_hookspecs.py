@@ -70,7 +70,7 @@ def test_a_method_without_the_mark_is_refused() -> None:
 
 def test_an_event_passes_by_default() -> None:
     delta = TextDelta("a")
-    assert list(Hooks().event(None, delta)) == [delta]  # type: ignore[arg-type]
+    assert list(Hooks().event(None, delta)) == [delta]  # type: ignore[arg-type]  # wrong on purpose
 
 
 def test_options_are_written_with_hyphens_and_unknown_ones_are_refused() -> None:

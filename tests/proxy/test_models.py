@@ -79,7 +79,7 @@ def test_how_many_requests_an_upstream_takes_at_a_time(url: str, given: int | No
     ],
 )
 def test_a_name_is_resolved(name: str, images: bool, dialect: str, target: tuple[str, str]) -> None:
-    found = TABLE.resolve(name, images=images, dialect=dialect)  # type: ignore[arg-type]
+    found = TABLE.resolve(name, images=images, dialect=dialect)  # type: ignore[arg-type]  # as a client may say
     assert (found.upstream.name, found.model.name) == target
     assert found.dialect == found.upstream.dialect
 

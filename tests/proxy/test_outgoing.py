@@ -233,7 +233,7 @@ class Answer:
 async def refused(status: int, body: Any = b"", **headers: str) -> UpstreamError:
     raw = body if isinstance(body, bytes | UpstreamError) else msgspec.json.encode({"error": body})
     call = call_for(runtime(), exchange(), target())
-    return await refusal(call, Answer(status, raw, **headers))  # type: ignore[arg-type]
+    return await refusal(call, Answer(status, raw, **headers))  # type: ignore[arg-type]  # a fake
 
 
 @pytest.mark.anyio
@@ -288,7 +288,7 @@ async def test_a_key_that_an_upstream_quotes_goes_no_further() -> None:
     case = exchange(authorization="Bearer planted-key")
     call = call_for(runtime(), case, up)
     body = b'{"error":{"type":"x","message":"Bearer planted-key, planted-key, planted-extra in vain"}}'
-    error = await refusal(call, Answer(401, body))  # type: ignore[arg-type]
+    error = await refusal(call, Answer(401, body))  # type: ignore[arg-type]  # a fake
     assert error.body == b'{"error":{"type":"x","message":"***, ***, *** in vain"}}'
 
 

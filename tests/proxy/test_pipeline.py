@@ -301,7 +301,7 @@ class MayMark(Marks):
 def breaks(bound: Marks, at: str) -> Marks:
     """A stage that fails on one text."""
 
-    class Breaks(type(bound)):  # type: ignore[misc]
+    class Breaks(type(bound)):  # type: ignore[misc]  # for a test
         @hookimpl
         def event(self, exchange: Exchange, event: TextDelta) -> Iterable[Event]:
             if event.text == at:

@@ -76,11 +76,11 @@ def test_a_hook_with_all_arguments_is_called_as_it_is() -> None:
 def test_fewer_arguments_and_another_order_are_fine() -> None:
     class Short(Base):
         @hookimpl
-        def event(self, event: Event) -> tuple[Any, ...]:  # type: ignore[override]
+        def event(self, event: Event) -> tuple[Any, ...]:  # type: ignore[override]  # wrong on purpose
             return (event,)
 
         @hookimpl
-        def done(self) -> None:  # type: ignore[override]
+        def done(self) -> None:  # type: ignore[override]  # wrong on purpose
             raise LookupError
 
     class Swapped(Base):
@@ -145,11 +145,11 @@ def test_a_wrong_argument_name_is_refused() -> None:
 def test_async_and_sync_are_not_mixed_up() -> None:
     class Late(Base):
         @hookimpl
-        async def done(self, exchange: Exchange) -> None: ...  # type: ignore[override]
+        async def done(self, exchange: Exchange) -> None: ...  # type: ignore[override]  # wrong on purpose
 
     class Early(Base):
         @hookimpl
-        def request(self, exchange: Exchange) -> None: ...  # type: ignore[override]
+        def request(self, exchange: Exchange) -> None: ...  # type: ignore[override]  # wrong on purpose
 
     assert refused(Late) == f"{PLACE}: stage 'mine', hook 'done' must be not async"
     assert refused(Early) == f"{PLACE}: stage 'mine', hook 'request' must be async"

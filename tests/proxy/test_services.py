@@ -26,4 +26,4 @@ def test_services_do_not_change_under_a_stage() -> None:
         rates=MemoryRates(clock),
     )
     with pytest.raises(AttributeError):
-        services.clock = SystemClock()  # type: ignore[misc]
+        services.clock = SystemClock()  # type: ignore[misc]  # frozen

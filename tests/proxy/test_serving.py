@@ -105,7 +105,7 @@ class BugAfter(Stage[StageOptions]):
 
     @hookimpl
     async def request(self, exchange: Exchange) -> Reply | None:
-        return Reply((TextDelta(5), Finished(StopReason.END)))  # type: ignore[arg-type]
+        return Reply((TextDelta(5), Finished(StopReason.END)))  # type: ignore[arg-type]  # wrong on purpose
 
 
 class BugInDone(Stage[StageOptions]):
@@ -288,7 +288,7 @@ async def test_failures_are_told_in_the_dialect_and_booked_once(
             exchange = over(proxy)
             assert exchange.outcome.error is not None
             assert exchange.outcome.status == status
-            proxy.runtime.current.stages["watching"].over.clear()  # type: ignore[attr-defined]
+            proxy.runtime.current.stages["watching"].over.clear()  # type: ignore[attr-defined]  # wrong on purpose
     assert (stage is Refusing) == (answer.headers.get("retry-after") == "60")
 
 

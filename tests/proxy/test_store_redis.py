@@ -88,7 +88,7 @@ async def test_without_redis_what_is_kept_stays_in_memory(logged: list[str]) -> 
     assert len(warnings) == 1
     assert "secret" not in "".join(logged)
     with pytest.raises(TypeError, match="keeps bytes"):
-        await store.put("k", "t", b"x", "text")  # type: ignore[arg-type]
+        await store.put("k", "t", b"x", "text")  # type: ignore[arg-type]  # wrong on purpose
     await store.close()
 
 

@@ -55,6 +55,7 @@ def step(
         os.killpg(process.pid, signal.SIGKILL)
         out, code = process.communicate()[0] + f"\nended after {limit} s\n", 124
     except BaseException:
+        # Interrupted too: its children must not stay.
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()
         raise
@@ -90,6 +91,7 @@ class Server:
         try:
             self._wait()
         except BaseException:
+            # Interrupted too: what was started must not stay.
             self.__exit__()
             raise
         return self

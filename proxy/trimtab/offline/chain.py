@@ -100,6 +100,7 @@ class Offline:
             self._set = StageSet(self._config, trial(self._config, self._folder.name, self.clock, self.store))
             await self._set.start()
         except BaseException:
+            # Interrupted too: the folder must not stay.
             self._folder.cleanup()
             raise
         self.pipeline: Pipeline = self._set.pipelines[self._name]

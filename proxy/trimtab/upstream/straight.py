@@ -86,6 +86,7 @@ async def ask(
     try:
         return Straight(connection, *await _answer(connection, head, body))
     except BaseException:
+        # Cancelled too: a request that was begun leaves a connection that nobody can use.
         connection.close()
         raise
 
