@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from talks import body, picture, png, said, text, user
-from trimtab.api import Exchange, Image, UpstreamTimeout
+from trimtab.api import Answer, Exchange, Image, UpstreamTimeout
 from trimtab.testing import StageBench
 from trimtab_stages.image_aging import ImageAged, ImageAging, ImageAgingOptions
 
@@ -238,6 +238,22 @@ async def test_a_model_that_fails_is_left_alone_for_a_while(answer: Any, logged:
         bench.clock.advance(60)
         await bench.run_later(await run(bench, talk(3, 0)))
         assert len(bench.asked) == 2
+
+
+class Timed(StageBench):
+    """Notes how many seconds a model is given."""
+
+    given = 0.0
+
+    async def _ask(self, exchange: Exchange, model: str, prompt: Any, seconds: float) -> Answer:
+        self.given = seconds
+        return await super()._ask(exchange, model, prompt, seconds)
+
+
+async def test_a_description_may_take_30_seconds() -> None:
+    async with Timed(stage(), answers=["a cat"]) as bench:
+        await bench.run_later(await run(bench, talk(1, 0)))
+        assert bench.given == 30.0
 
 
 async def test_a_count_makes_the_same_edits_writes_nothing_and_asks_nobody() -> None:
